@@ -1,0 +1,62 @@
+"""One measurement with the gateway and an agent under py-spy, a sampling profiler that needs no cooperation.
+
+py-spy is installed from PyPI when it is missing. It has to be allowed to trace processes.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.bench import NULL, Bench
+from benchmarks.rows import MEASUREMENTS, ON_FLEET
+
+SAMPLES_PER_SECOND = 500
+SHOWN = 25
+
+
+def profile(bench: Bench, name: str) -> str:
+    """Where the gateway and one agent spend their time during a measurement, by function."""
+    if name in ON_FLEET:
+        bench.fleet.grow(1)
+        gateway, peer = bench.fleet.gateway, bench.fleet.peers(1)[0]
+    else:
+        gateway, peer = bench.gateway, bench.peer(NULL, "v1")
+    pids = {"gateway": gateway.pid, "agent": bench.agent_of(peer)}
+    outputs = {part: bench.folder / f"{part}.folded" for part in pids}
+    profilers = [record(pid, outputs[part]) for part, pid in pids.items()]
+    try:
+        MEASUREMENTS[name](bench)
+    finally:
+        for profiler in profilers:
+            profiler.send_signal(signal.SIGINT)
+            profiler.wait()
+    return "\n\n".join(f"{part}\n{top(output)}" for part, output in outputs.items())
+
+
+def record(pid: int, output: Path) -> subprocess.Popen[bytes]:
+    command = [py_spy(), "record", "--pid", str(pid), "--rate", str(SAMPLES_PER_SECOND)]
+    command += ["--format", "raw", "--output", str(output), "--duration", "3600", "--nolineno"]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def py_spy() -> str:
+    """Path of the profiler, installed now if it is not there."""
+    path = Path(sysconfig.get_path("scripts")) / "py-spy"
+    if not path.exists():
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "py-spy"], check=True)
+    return str(path)
+
+
+def top(folded: Path) -> str:
+    """The functions that were running, not waiting for another; each line of the file is `a;b;c COUNT`."""
+    own: Counter[str] = Counter()
+    for line in folded.read_text().splitlines():
+        stack, _, count = line.rpartition(" ")
+        own[stack.rpartition(";")[2]] += int(count)
+    total = own.total() or 1
+    return "\n".join(f"{count / total:6.1%}  {function}" for function, count in own.most_common(SHOWN))

@@ -1,0 +1,171 @@
+"""The ZMQ side of an agent: one DEALER each for shell, control and stdin and one SUB, whatever the number of clients.
+
+Sockets are drained in batches straight off their file descriptors. Those are edge-triggered: an event is
+announced once, and a send may swallow the announcement of a receive, so every send is followed by a drain.
+One event loop, no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+import zmq
+
+from enterprise_gateway.core.records import ConnectionInfo
+from enterprise_gateway.errors import ProtocolError
+from enterprise_gateway.wire.kernel import Signer
+from enterprise_gateway.wire.message import Message, Part
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+"""Messages taken from one socket before the loop serves the others."""
+RECONNECT_MS = 10
+"""First pause between attempts to connect to a kernel that is not listening yet."""
+MAX_RECONNECT_MS = 200
+RECEIVE_HIGH_WATER = 100_000
+"""Messages libzmq may hold for us; beyond, the kernel's PUB socket begins to drop."""
+HELD_LIMIT = 4 * 1024 * 1024
+"""Bytes for the kernel held here before clients are no longer read."""
+
+_TYPES = {"shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER, "iopub": zmq.SUB}
+
+
+class Channels:
+    """The sockets to one kernel process; `open` and `close` once for each life of the kernel.
+
+    `received` is called with each message, `drained` after each batch, `full` with whether clients should
+    be read no further because the kernel does not take their messages.
+    """
+
+    def __init__(
+        self,
+        connection: ConnectionInfo,
+        identity: bytes,
+        received: Callable[[Message], None],
+        drained: Callable[[], None],
+        full: Callable[[bool], None],
+    ) -> None:
+        self._connection = connection
+        self._identity = identity
+        self._received = received
+        self._drained = drained
+        self._full = full
+        self._signer = Signer(connection.key.encode(), connection.signature_scheme)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._held: deque[tuple[str, list[Part]]] = deque()
+        self._held_size = 0
+        self._holding = True
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def backed_up(self) -> bool:
+        """Whether so much is held for the kernel that clients should not be read."""
+        return self._held_size > HELD_LIMIT
+
+    def open(self) -> None:
+        """Connect; what clients send is held until `release`."""
+        self.close()
+        self._holding = True
+        for channel, kind in _TYPES.items():
+            socket = self._context.socket(kind)
+            socket.linger = 0
+            socket.reconnect_ivl = RECONNECT_MS
+            socket.reconnect_ivl_max = MAX_RECONNECT_MS
+            if kind == zmq.SUB:
+                socket.rcvhwm = RECEIVE_HIGH_WATER
+                socket.subscribe(b"")
+            else:
+                # A kernel sends input requests to the identity that made the execute request.
+                socket.identity = self._identity
+            socket.connect(self._address(channel))
+            self._sockets[channel] = socket
+            self._loop.add_reader(socket.fileno(), self._drain, channel, socket)
+            self._loop.call_soon(self._drain, channel, socket)
+
+    def close(self) -> None:
+        """Disconnect; what is still held stays for the next `open`."""
+        for socket in self._sockets.values():
+            self._loop.remove_reader(socket.fileno())
+            socket.close()
+        self._sockets.clear()
+
+    def terminate(self) -> None:
+        """Disconnect for good."""
+        self.close()
+        self._held.clear()
+        self._context.destroy(linger=0)
+
+    def release(self) -> None:
+        """The kernel is ready: send what was held."""
+        self._holding = False
+        self._send_held()
+
+    def discard_held(self) -> None:
+        """Forget what the kernel has not taken: it was meant for a process that is gone."""
+        was_full = self.backed_up
+        self._held.clear()
+        self._held_size = 0
+        if was_full:
+            self._full(False)
+
+    def send(self, message: Message) -> None:
+        """Pass a client's message to the kernel, in order; it is held while the kernel cannot take it."""
+        parts = self._signer.encode(message)
+        if self._holding or self._held or not self._try_send(message.channel, parts):
+            was_full = self.backed_up
+            self._held.append((message.channel, parts))
+            self._held_size += sum(map(len, parts))
+            if not was_full and self.backed_up:
+                self._full(True)
+
+    def send_now(self, message: Message) -> None:
+        """Pass the agent's own message to the kernel, before everything held; a kernel that takes none loses it."""
+        self._try_send(message.channel, self._signer.encode(message))
+
+    def _try_send(self, channel: str, parts: list[Part]) -> bool:
+        socket = self._sockets.get(channel)
+        if socket is None:
+            return False
+        try:
+            socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return False
+        self._loop.call_soon(self._drain, channel, socket)
+        return True
+
+    def _send_held(self) -> None:
+        was_full = self.backed_up
+        while self._held and self._try_send(*self._held[0]):
+            _, parts = self._held.popleft()
+            self._held_size -= sum(map(len, parts))
+        if was_full and not self.backed_up:
+            self._full(False)
+
+    def _drain(self, channel: str, socket: zmq.Socket[bytes]) -> None:
+        if self._sockets.get(channel) is not socket:
+            return
+        count = 0
+        try:
+            while count < BATCH:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+                count += 1
+                try:
+                    self._received(self._signer.decode(channel, frames))
+                except ProtocolError as error:
+                    log.warning("Dropped a message on %s: %s", channel, error)
+        except zmq.Again:
+            if self._held and not self._holding:
+                self._send_held()
+        else:
+            self._loop.call_soon(self._drain, channel, socket)
+        if count:
+            self._drained()
+
+    def _address(self, channel: str) -> str:
+        port = getattr(self._connection, f"{channel}_port")
+        return f"tcp://{self._connection.ip}:{port}"

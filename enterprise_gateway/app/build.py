@@ -1,0 +1,158 @@
+"""From settings to the objects that serve them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_runtime_dir
+
+from enterprise_gateway.backends.local.backend import LocalBackend
+from enterprise_gateway.backends.local.folder import StateFolder
+from enterprise_gateway.config.settings import Settings
+from enterprise_gateway.core.agents import AgentRules
+from enterprise_gateway.core.culling import CullPolicy
+from enterprise_gateway.core.keys import KEY_BYTES, MasterKeys
+from enterprise_gateway.core.lifecycle import RestartPolicy
+from enterprise_gateway.core.secret import Secret
+from enterprise_gateway.core.tokens import TokenTable
+from enterprise_gateway.errors import ConfigError
+from enterprise_gateway.files import write_new
+from enterprise_gateway.kernels.manager import KernelManager
+from enterprise_gateway.kernels.policy import StartRules
+from enterprise_gateway.kernelspecs.catalog import Catalog, jupyter_kernel_dirs
+from enterprise_gateway.web.api import Api
+from enterprise_gateway.web.channels import ChannelsRoute
+from enterprise_gateway.web.server import HttpRules
+
+log = logging.getLogger(__name__)
+
+MASTER_KEY = "master.key"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One replica, ready to serve."""
+
+    api: Api
+    channels: ChannelsRoute
+    tokens: TokenTable
+    kernels: KernelManager
+    backend: LocalBackend
+    replica: str
+    """A name no other replica has."""
+
+
+def build_gateway(settings: Settings, environ: Mapping[str, str], tokens: TokenTable, replica: str) -> Gateway:
+    """Everything but the sockets.
+
+    Raises:
+        ConfigError: a file or folder the settings name cannot be used.
+    """
+    folder = StateFolder(state_dir(settings))
+    folder.prepare()
+    backend = LocalBackend(folder, environ, settings.port_range, settings.reason_retention)
+    catalog = Catalog(
+        jupyter_kernel_dirs(),
+        default_name=settings.default_kernel_name,
+        allowed=frozenset(settings.allowed_kernels) or None,
+    )
+    kernels = KernelManager({"local": backend}, catalog, start_rules(settings), read_master_keys(folder.root), environ)
+    channels = ChannelsRoute(kernels, replica)
+    api = Api(kernels, settings.base_url, list_kernels=settings.list_kernels)
+    return Gateway(api, channels, tokens, kernels, backend, replica)
+
+
+def state_dir(settings: Settings) -> Path:
+    """The local state folder."""
+    return Path(settings.state_dir or Path(jupyter_runtime_dir()) / "enterprise-gateway").absolute()
+
+
+def read_tokens(settings: Settings, token: Secret) -> TokenTable:
+    """The shared token and those of the token file.
+
+    Raises:
+        ConfigError: the file cannot be read or is wrong.
+    """
+    if settings.token_file is None:
+        return TokenTable(token)
+    try:
+        return TokenTable(token, Path(settings.token_file).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"EG_TOKEN_FILE: {error}") from None
+
+
+def read_master_keys(folder: Path) -> MasterKeys:
+    """The keys all kernels' secrets come from; a new one on first use.
+
+    Raises:
+        ConfigError: the file cannot be written or read, or is wrong.
+    """
+    path = folder / MASTER_KEY
+    try:
+        if not path.exists():
+            # Another gateway may be making the same file: whoever links first has made it.
+            fresh = folder / f"{MASTER_KEY}.{os.getpid()}"
+            write_new(fresh, secrets.token_bytes(KEY_BYTES).hex().encode() + b"\n")
+            try:
+                path.hardlink_to(fresh)
+            except FileExistsError:
+                log.info("Another gateway made the master key")
+            finally:
+                fresh.unlink()
+        return MasterKeys.parse(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The master key {path} cannot be used: {error}") from None
+
+
+def start_rules(settings: Settings) -> StartRules:
+    """What the settings say about starts."""
+    return StartRules(
+        client_envs=settings.client_envs,
+        inherited_envs=settings.inherited_envs,
+        authorized_users=settings.authorized_users,
+        unauthorized_users=settings.unauthorized_users,
+        max_kernels=settings.max_kernels,
+        max_kernels_per_user=settings.max_kernels_per_user,
+        launch_timeout=settings.kernel_launch_timeout,
+        start_wait=settings.start_wait,
+        root_dir=str(Path.cwd()),
+        agent=AgentRules(
+            start_timeout=settings.kernel_launch_timeout,
+            shutdown_wait=settings.shutdown_wait_time,
+            restart=RestartPolicy(enabled=settings.autorestart, limit=settings.restart_limit),
+            cull=CullPolicy(
+                idle_timeout=settings.cull_idle_timeout,
+                cull_connected=settings.cull_connected,
+                cull_busy=settings.cull_busy,
+                max_age=settings.cull_max_age,
+                orphan_timeout=settings.orphan_timeout,
+            ),
+            replay_bytes=settings.replay_buffer_size,
+            session_grace=settings.session_grace,
+            max_message=settings.max_message_size,
+            ping_interval=settings.ws_ping_interval,
+            linger=settings.reason_retention,
+        ),
+    )
+
+
+def http_rules(settings: Settings) -> HttpRules:
+    """What the settings say about requests."""
+    cors = {
+        "Access-Control-Allow-Credentials": settings.allow_credentials,
+        "Access-Control-Allow-Headers": settings.allow_headers,
+        "Access-Control-Allow-Methods": settings.allow_methods,
+        "Access-Control-Allow-Origin": settings.allow_origin,
+        "Access-Control-Expose-Headers": settings.expose_headers,
+        "Access-Control-Max-Age": settings.max_age,
+    }
+    return HttpRules(
+        base_url=settings.base_url,
+        cors={name: value for name, value in cors.items() if value},
+        max_body=settings.max_body_size,
+    )

@@ -1,0 +1,1 @@
+"""Places where kernels run. Each starts agents next to kernels and finds them again; none sees a message."""

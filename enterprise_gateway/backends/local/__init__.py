@@ -1,0 +1,1 @@
+"""Kernels as processes of this machine; the state folder is the database."""

@@ -1,0 +1,311 @@
+"""Kernels as child processes of agents on this machine.
+
+The state folder is scanned once a second; in between, an idle connection to each agent tells at once when that
+agent has gone. Several gateways may share a state folder: a kernel's folder is claimed by one rename, and whoever
+sees an end first records it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from enterprise_gateway.aio import Changes, Tasks
+from enterprise_gateway.backends.base import Launch
+from enterprise_gateway.backends.local import processes
+from enterprise_gateway.backends.local.folder import AGENT_LOG, AGENT_PID, KERNEL_LOG, KERNEL_PID, StateFolder
+from enterprise_gateway.backends.local.nursery import Nursery
+from enterprise_gateway.backends.local.ports import free_ports
+from enterprise_gateway.config.ports import PortRange
+from enterprise_gateway.core.agents import AgentConfig, KernelProcessConfig
+from enterprise_gateway.core.launch import render_argv
+from enterprise_gateway.core.records import (
+    ConnectionInfo,
+    EndReport,
+    KernelRecord,
+    ObservedKernel,
+    Phase,
+    UnixEndpoint,
+)
+from enterprise_gateway.errors import BackendUnavailable, KernelNotFound
+
+log = logging.getLogger(__name__)
+
+SCAN_SECONDS = 1.0
+START_GRACE = 10.0
+"""Seconds in which the agent of a claimed kernel must be there; else the gateway that claimed it was killed."""
+AGENT_EXIT_SECONDS = 5.0
+"""How long `remove` waits for an agent that is on its way out before it kills it."""
+PORTS_PER_KERNEL = 5
+
+
+class LocalBackend:
+    """The `Backend` of one machine."""
+
+    def __init__(
+        self, folder: StateFolder, environ: Mapping[str, str], port_range: PortRange, retention: float
+    ) -> None:
+        self._folder = folder
+        self._port_range = port_range
+        self._retention = retention
+        """Seconds the reason of an end stays readable."""
+        self._nursery = Nursery(environ)
+        self._kernels: dict[str, ObservedKernel] = {}
+        self._stamps: dict[str, int] = {}
+        self._ports: dict[str, tuple[int, ...]] = {}
+        self._starting: set[str] = set()
+        self._links: dict[str, asyncio.Transport] = {}
+        self._changes = Changes()
+        self._tasks = Tasks("local backend")
+        self._synced = False
+
+    @property
+    def synced(self) -> bool:
+        """Whether the state folder has been read once."""
+        return self._synced
+
+    @property
+    def kernels(self) -> Mapping[str, ObservedKernel]:
+        """Every kernel of the state folder."""
+        return self._kernels
+
+    async def changed(self, kernel_id: str) -> None:
+        """Wait for the next change of one kernel."""
+        await self._changes.wait(kernel_id)
+
+    async def run(self) -> None:
+        """Scan and sweep until cancelled."""
+        try:
+            await self._nursery.warm_up()
+            while True:
+                try:
+                    await self._scan()
+                except (OSError, BackendUnavailable) as error:
+                    log.warning("The state folder cannot be read: %s", error)
+                await asyncio.sleep(SCAN_SECONDS)
+        finally:
+            await self._tasks.close()
+            for link in self._links.values():
+                link.close()
+            await self._nursery.close()
+
+    async def create(self, record: KernelRecord, launch: Launch) -> bool:
+        """Claim the id and fork an agent that starts the kernel."""
+        kernel_id = record.kernel_id
+        if kernel_id in self._kernels or kernel_id in self._starting:
+            return False
+        self._starting.add(kernel_id)
+        try:
+            config = self._agent_config(record, launch)
+            if not self._folder.claim(record, config):
+                return False
+            await self._fork(kernel_id)
+            self._stamps[kernel_id] = self._folder.record_stamp(kernel_id)
+            await self._observe_start(record)
+        except OSError as error:
+            raise BackendUnavailable(f"The state folder cannot be written: {error.strerror or error}") from None
+        finally:
+            self._starting.discard(kernel_id)
+            if kernel_id not in self._kernels:
+                self._ports.pop(kernel_id, None)
+        return True
+
+    async def update(self, kernel_id: str, change: Callable[[KernelRecord], KernelRecord]) -> KernelRecord:
+        """Change a record in its file and in `kernels`."""
+        record = self._folder.record(kernel_id)
+        observed = self._kernels.get(kernel_id)
+        if record is None or observed is None:
+            raise KernelNotFound(kernel_id)
+        changed = change(record)
+        try:
+            self._folder.write_record(changed)
+        except OSError as error:
+            raise BackendUnavailable(f"The state folder cannot be written: {error.strerror or error}") from None
+        self._stamps[kernel_id] = self._folder.record_stamp(kernel_id)
+        self._set(_with_record(observed, changed))
+        return changed
+
+    async def remove(self, kernel_id: str) -> None:
+        """End what still runs and delete the kernel's folder."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AGENT_EXIT_SECONDS):
+                while kernel_id in self._links:
+                    await self._changes.wait(kernel_id)
+        self._kill_processes(kernel_id)
+        try:
+            self._folder.remove(kernel_id)
+        except OSError as error:
+            raise BackendUnavailable(f"The state folder cannot be changed: {error.strerror or error}") from None
+        self._forget(kernel_id)
+
+    async def logs(self, kernel_id: str) -> str:
+        """The kernel's own output, or its agent's where there is none."""
+        if kernel_id not in self._kernels:
+            raise KernelNotFound(kernel_id)
+        return self._folder.log_tail(kernel_id, KERNEL_LOG) or self._folder.log_tail(kernel_id, AGENT_LOG)
+
+    def _agent_config(self, record: KernelRecord, launch: Launch) -> AgentConfig:
+        kernel_id = record.kernel_id
+        taken = {port for ports in self._ports.values() for port in ports}
+        ports = tuple(free_ports(PORTS_PER_KERNEL, self._port_range, taken))
+        self._ports[kernel_id] = ports
+        shell, iopub, stdin, control, heartbeat = ports
+        connection = ConnectionInfo(
+            shell_port=shell,
+            iopub_port=iopub,
+            stdin_port=stdin,
+            control_port=control,
+            hb_port=heartbeat,
+            key=launch.secrets.hmac_key.reveal(),
+            kernel_name=record.spec_name,
+        )
+        namespace = launch.namespace | {"connection_file": str(self._folder.connection_file(kernel_id))}
+        return AgentConfig(
+            kernel_id=kernel_id,
+            token=launch.secrets.token.reveal(),
+            connection=connection,
+            process=KernelProcessConfig(
+                argv=render_argv(launch.argv, namespace, sys.executable),
+                env=launch.env,
+                cwd=launch.cwd,
+                interrupt_mode=launch.interrupt_mode,
+            ),
+            rules=launch.rules,
+        )
+
+    async def _fork(self, kernel_id: str) -> None:
+        try:
+            await self._nursery.start(self._folder.of(kernel_id), self._folder.socket(kernel_id))
+        except BackendUnavailable:
+            self._folder.remove(kernel_id)
+            raise
+
+    async def _observe_start(self, record: KernelRecord) -> None:
+        endpoint = UnixEndpoint(str(self._folder.socket(record.kernel_id)))
+        self._set(ObservedKernel(record=record, phase=Phase.RUNNING, endpoint=endpoint))
+        if not await self._link(record.kernel_id):
+            self._note_end(record.kernel_id)
+
+    async def _scan(self) -> None:
+        present = set(self._folder.kernel_ids())
+        for kernel_id in self._kernels.keys() - present - self._starting:
+            self._forget(kernel_id)
+        for kernel_id in present - self._starting:
+            await self._look_at(kernel_id)
+        for path in self._folder.unfinished(before=time.time() - 60.0):
+            await asyncio.to_thread(_delete, path)
+        self._synced = True
+
+    async def _look_at(self, kernel_id: str) -> None:
+        observed = self._kernels.get(kernel_id)
+        stamp = self._folder.record_stamp(kernel_id)
+        if observed is None or stamp != self._stamps.get(kernel_id):
+            record = self._folder.record(kernel_id)
+            if record is None:
+                return
+            self._stamps[kernel_id] = stamp
+            observed = _with_record(observed, record)
+            self._ports[kernel_id] = self._folder.ports(kernel_id)
+            self._set(observed)
+        if observed.phase is Phase.ENDED:
+            if time.time() - observed.ended > self._retention and kernel_id not in self._links:
+                await self.remove(kernel_id)
+            return
+        if kernel_id in self._links or await self._link(kernel_id):
+            endpoint = UnixEndpoint(str(self._folder.socket(kernel_id)))
+            if observed.endpoint != endpoint:
+                self._set(ObservedKernel(record=observed.record, phase=Phase.RUNNING, endpoint=endpoint))
+            if self._folder.end(kernel_id) is not None:
+                self._note_end(kernel_id)
+        elif time.time() - observed.record.created > START_GRACE or self._folder.end(kernel_id):
+            self._note_end(kernel_id)
+
+    async def _link(self, kernel_id: str) -> bool:
+        """Hold a connection to the agent, whose end is the agent's; False when nobody listens."""
+        loop = asyncio.get_running_loop()
+        try:
+            transport, _ = await loop.create_unix_connection(
+                lambda: _Link(self._unlinked, kernel_id), str(self._folder.socket(kernel_id))
+            )
+        except OSError:
+            return False
+        self._links[kernel_id] = transport
+        return True
+
+    def _unlinked(self, kernel_id: str) -> None:
+        self._links.pop(kernel_id, None)
+        if self._folder.of(kernel_id).exists() and kernel_id in self._kernels:
+            self._note_end(kernel_id)
+        self._changes.notify(kernel_id)
+
+    def _note_end(self, kernel_id: str) -> None:
+        """The kernel has ended: take its reason from the agent, or give one for an agent that could not."""
+        observed = self._kernels[kernel_id]
+        if observed.phase is Phase.ENDED:
+            return
+        report = self._folder.end(kernel_id)
+        if report is None:
+            self._kill_processes(kernel_id)
+            had_agent = bool(self._folder.pid(kernel_id, AGENT_PID))
+            reason = "its agent was killed" if had_agent else "the gateway that started it was killed"
+            report = EndReport(reason=reason, time=time.time(), log_tail=self._folder.log_tail(kernel_id, KERNEL_LOG))
+            with contextlib.suppress(OSError):
+                self._folder.write_end(kernel_id, report)
+        log.info("Kernel ended: %s", report.reason, extra={"kernel_id": kernel_id})
+        self._set(
+            ObservedKernel(
+                record=observed.record,
+                phase=Phase.ENDED,
+                endpoint=observed.endpoint,
+                reason=report.reason,
+                ended=report.time,
+                log_tail=report.log_tail,
+            )
+        )
+
+    def _kill_processes(self, kernel_id: str) -> None:
+        processes.kill_agent(self._folder.pid(kernel_id, AGENT_PID))
+        processes.kill_group(self._folder.pid(kernel_id, KERNEL_PID), kernel_id)
+
+    def _set(self, observed: ObservedKernel) -> None:
+        self._kernels[observed.record.kernel_id] = observed
+        self._changes.notify(observed.record.kernel_id)
+
+    def _forget(self, kernel_id: str) -> None:
+        self._kernels.pop(kernel_id, None)
+        self._stamps.pop(kernel_id, None)
+        self._ports.pop(kernel_id, None)
+        link = self._links.pop(kernel_id, None)
+        if link is not None:
+            link.close()
+        self._changes.notify(kernel_id)
+
+    def __repr__(self) -> str:
+        return f"<LocalBackend {self._folder.root} {len(self._kernels)} kernels>"
+
+
+class _Link(asyncio.Protocol):
+    def __init__(self, lost: Callable[[str], None], kernel_id: str) -> None:
+        self._lost = lost
+        self._kernel_id = kernel_id
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
+        self._lost(self._kernel_id)
+
+
+def _with_record(observed: ObservedKernel | None, record: KernelRecord) -> ObservedKernel:
+    if observed is None:
+        return ObservedKernel(record=record, phase=Phase.STARTING)
+    return msgspec.structs.replace(observed, record=record)
+
+
+def _delete(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)

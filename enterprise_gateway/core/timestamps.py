@@ -1,0 +1,14 @@
+"""Times as clients parse them."""
+
+from __future__ import annotations
+
+import datetime
+
+
+def utc(timestamp: float) -> str:
+    """`timestamp` (Unix seconds) as `2026-01-31T12:00:00.123456Z`.
+
+    jupyter_server's gateway client parses exactly `%Y-%m-%dT%H:%M:%S.%fZ`: the fraction and the `Z` are not optional.
+    """
+    moment = datetime.datetime.fromtimestamp(timestamp, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,226 @@
+"""The websocket route: a reverse proxy for the upgrade, then a splice.
+
+The agent speaks the websocket protocol; the gateway carries its handshake. Only where an agent takes so long to
+appear that clients would give up does the gateway answer the handshake itself, keep what the client sends, and
+make a handshake of its own with the agent later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import hdrs, web
+
+from enterprise_gateway.core import agents
+from enterprise_gateway.core.principals import Principal
+from enterprise_gateway.core.records import ObservedKernel, Phase
+from enterprise_gateway.errors import InvalidRequest, KernelNotFound, KernelUnresponsive, ProtocolError
+from enterprise_gateway.kernels.agents import Address
+from enterprise_gateway.kernels.manager import KernelManager
+from enterprise_gateway.web import metrics
+from enterprise_gateway.web.dial import Upstream, dial
+from enterprise_gateway.web.identity import PRINCIPAL
+from enterprise_gateway.web.splice import Splice
+from enterprise_gateway.wire import http1, v1
+from enterprise_gateway.wire.http1 import RequestHead
+from enterprise_gateway.wire.websocket import encode_close, handshake_response
+
+log = logging.getLogger(__name__)
+
+AGENT_WAIT = 5.0
+"""Seconds a client's handshake waits for the agent before the gateway answers it itself."""
+MAX_EARLY = 1024 * 1024
+"""Bytes kept of what a client sends before the agent is there; then it is read no further."""
+_NOT_FORWARDED = frozenset({"authorization", "cookie", "host", "origin", "content-length", "transfer-encoding"})
+
+
+class ChannelsRoute:
+    """Handles `GET /api/kernels/{kernel_id}/channels` of one replica."""
+
+    def __init__(self, kernels: KernelManager, replica: str) -> None:
+        self._kernels = kernels
+        self._replica = replica
+        self._open: dict[str, int] = {}
+
+    @property
+    def kernel_ids(self) -> list[str]:
+        """Kernels with websockets here."""
+        return list(self._open)
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        """Carry one websocket from its handshake to its end."""
+        if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
+            raise InvalidRequest("This address is for websockets: send 'Upgrade: websocket'")
+        kernel_id = request.match_info["kernel_id"]
+        principal = request[PRINCIPAL]
+        observed = self._kernels.find(principal, kernel_id)
+        address = await self._address(principal, observed, AGENT_WAIT)
+        self._open[kernel_id] = self._open.get(kernel_id, 0) + 1
+        metrics.WEBSOCKETS.inc()
+        try:
+            if address is None:
+                return await self._answer_early(request, principal, observed)
+            return await self._proxy(request, address)
+        finally:
+            metrics.WEBSOCKETS.dec()
+            self._open[kernel_id] -= 1
+            if not self._open[kernel_id]:
+                del self._open[kernel_id]
+
+    async def _proxy(self, request: web.Request, address: Address) -> web.StreamResponse:
+        """Pass the client's handshake to the agent and the agent's answer back; relay after a 101."""
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_FORWARDED]
+        try:
+            upstream = await dial(address, self._head(request, address, headers))
+        except KernelUnresponsive as error:
+            raise KernelNotFound(request.match_info["kernel_id"], error.message) from None
+        if upstream.response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            upstream.transport.close()
+            return web.Response(status=upstream.response.status, body=upstream.rest, content_type="application/json")
+        client = _transport(request)
+        client.write(upstream.raw)
+        splice = Splice.join(client, upstream.transport, from_client=_early_bytes(request), from_agent=upstream.rest)
+        return await self._relay(request, splice)
+
+    async def _answer_early(
+        self, request: web.Request, principal: Principal, observed: ObservedKernel
+    ) -> web.StreamResponse:
+        """Answer the handshake, keep what the client sends, and join it to the agent when that is there."""
+        try:
+            answer, subprotocol = handshake_response(_request_head(request), [v1.SUBPROTOCOL])
+        except ProtocolError as error:
+            raise InvalidRequest(error.message) from None
+        client = _transport(request)
+        client.write(answer)
+        early = _Early(client, _early_bytes(request))
+        client.set_protocol(early)
+        waiting = asyncio.ensure_future(self._upstream(request, principal, observed, subprotocol))
+        either: list[asyncio.Future[Any]] = [waiting, early.lost]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            waiting.cancel()
+            return _gone(request)
+        try:
+            upstream = waiting.result()
+        except (KernelNotFound, KernelUnresponsive) as error:
+            client.write(encode_close(1011, error.message[:100]))
+            client.close()
+            await early.lost
+            return _gone(request)
+        splice = Splice.join(client, upstream.transport, from_client=bytes(early.kept), from_agent=upstream.rest)
+        client.resume_reading()
+        return await self._relay(request, splice)
+
+    async def _upstream(
+        self, request: web.Request, principal: Principal, observed: ObservedKernel, subprotocol: str | None
+    ) -> Upstream:
+        """A websocket of our own to the agent, in the client's place, however long the agent takes."""
+        address = await self._address(principal, observed, None)
+        assert address is not None  # noqa: S101 - without a limit the wait ends with an address or an error
+        key = base64.b64encode(os.urandom(16)).decode()
+        headers = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", key),
+            *([("Sec-WebSocket-Protocol", subprotocol)] if subprotocol else []),
+        ]
+        upstream = await dial(address, self._head(request, address, headers))
+        if upstream.response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            upstream.transport.close()
+            raise KernelUnresponsive("The kernel's agent refused the websocket")
+        return upstream
+
+    async def _address(self, principal: Principal, observed: ObservedKernel, timeout: float | None) -> Address | None:
+        """Where the agent is, once that is known; None after `timeout` seconds.
+
+        Raises:
+            KernelNotFound: the kernel has ended meanwhile.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while True:
+                    observed = self._kernels.find(principal, observed.record.kernel_id)
+                    address = self._kernels.address(observed)
+                    if address is not None:
+                        return address
+                    if observed.phase is Phase.ENDED:
+                        raise KernelNotFound(observed.record.kernel_id, observed.reason)
+                    await self._kernels.changed(observed)
+        return None
+
+    def _head(self, request: web.Request, address: Address, headers: list[tuple[str, str]]) -> bytes:
+        query = {name: request.query[name] for name in ("session_id",) if name in request.query}
+        target = f"{agents.CHANNELS_PATH}?{urlencode(query)}"
+        own = [("Host", "agent"), address.authorization, (agents.VIA_HEADER, self._replica)]
+        return http1.encode_request("GET", target, [*own, *headers])
+
+    async def _relay(self, request: web.Request, splice: Splice) -> web.StreamResponse:
+        await splice.closed(_count)
+        return _gone(request)
+
+
+class _Early(asyncio.Protocol):
+    """Keeps what a client sends while there is no agent."""
+
+    def __init__(self, transport: asyncio.Transport, kept: bytes) -> None:
+        self.kept = bytearray(kept)
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.kept += data
+        if len(self.kept) > MAX_EARLY:
+            self._transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+
+class _Collector:
+    """Takes the bytes aiohttp received behind a handshake, through the door its own websockets use."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed_data(self, data: bytes) -> None:
+        self.data += data
+
+    def feed_eof(self) -> None:
+        """The connection ended; its splice is told by the transport."""
+
+
+def _early_bytes(request: web.Request) -> bytes:
+    collector = _Collector()
+    request.protocol.set_parser(collector)  # type: ignore[arg-type]  # needs feed_data and feed_eof alone
+    return collector.data
+
+
+def _transport(request: web.Request) -> asyncio.Transport:
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("The client is gone")
+    return transport
+
+
+def _gone(request: web.Request) -> web.StreamResponse:
+    """Tell aiohttp, which the splice has cut off from its connection, that this connection is closed."""
+    request.protocol.connection_lost(None)
+    return web.Response(status=HTTPStatus.SWITCHING_PROTOCOLS)
+
+
+def _request_head(request: web.Request) -> RequestHead:
+    return RequestHead(request.method, request.path_qs, tuple(request.headers.items()))
+
+
+def _count(from_client: int, from_agent: int) -> None:
+    metrics.RELAYED.labels("to_kernel").inc(from_client)
+    metrics.RELAYED.labels("to_client").inc(from_agent)

@@ -1,0 +1,105 @@
+"""What every request goes through: identity, origin, errors, CORS, one log line, metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+from multidict import CIMultiDict
+
+from enterprise_gateway.core.tokens import TokenTable
+from enterprise_gateway.errors import GatewayError
+from enterprise_gateway.web import metrics
+from enterprise_gateway.web.identity import PATH_CREDENTIAL, PRINCIPAL, authenticate, check_origin
+from enterprise_gateway.web.responses import error_response, from_error
+
+log = logging.getLogger("enterprise_gateway.access")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+PUBLIC = ("/api/swagger.json", "/api/swagger.yaml")
+"""Ends of paths that need no credential."""
+
+
+def make_middleware(tokens: TokenTable, cors: dict[str, str]) -> Middleware:
+    """The one middleware; `cors` holds the headers of every response."""
+    allow_origin = cors.get("Access-Control-Allow-Origin", "")
+    common = CIMultiDict({"X-Content-Type-Options": "nosniff", **cors})
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = time.perf_counter()
+        try:
+            response = await _respond(request, handler, tokens, allow_origin)
+        except GatewayError as error:
+            response = from_error(error)
+        if not response.prepared:
+            response.headers.update(common)
+        _account(request, response, time.perf_counter() - began)
+        return response
+
+    return middleware
+
+
+async def _respond(request: web.Request, handler: Handler, tokens: TokenTable, allow_origin: str) -> web.StreamResponse:
+    if request.method == "OPTIONS":
+        return web.Response()
+    match = request.match_info
+    if match.http_exception is None and not request.path.rstrip("/").endswith(PUBLIC):
+        request[PRINCIPAL] = authenticate(request, tokens)
+        check_origin(request, allow_origin)
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _from_aiohttp(request.method, error)
+    except (GatewayError, ConnectionError):
+        raise
+    except Exception:
+        log.exception("Request failed: %s %s", request.method, request.path)
+        return error_response(500, "The gateway failed to handle this request; its log has the details")
+
+
+def _from_aiohttp(method: str, error: web.HTTPException) -> web.Response:
+    match error:
+        case web.HTTPNotFound():
+            return error_response(404, "There is no such resource; the interface is described at /api/swagger.json")
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            message = f"{method} is not possible here; possible are {allowed}"
+            return error_response(405, message, {"Allow": allowed})
+        case web.HTTPRequestEntityTooLarge():
+            return error_response(413, "The request's body is too large; its operator can set EG_MAX_BODY_SIZE")
+        case _:
+            return error_response(error.status, error.text or error.reason)
+
+
+def _account(request: web.Request, response: web.StreamResponse, seconds: float) -> None:
+    """Count and log a request; the credential in its path is not written, and its query never is."""
+    resource = request.match_info.route.resource
+    name = resource.canonical if resource is not None else "none"
+    metrics.REQUESTS.labels(name, request.method, response.status).inc()
+    metrics.REQUEST_SECONDS.labels(name).observe(seconds)
+    if not log.isEnabledFor(logging.INFO):
+        return
+    path = request.path
+    match = request.match_info
+    if PATH_CREDENTIAL in match:
+        path = path.replace(f"/t/{match[PATH_CREDENTIAL]}", "/t/********", 1)
+    extra: dict[str, object] = {}
+    if "kernel_id" in match:
+        extra["kernel_id"] = match["kernel_id"]
+    principal = request.get(PRINCIPAL)
+    if principal is not None:
+        extra["principal"] = principal.name
+    log.info(
+        "%d %s %s (%s) %.2f ms",
+        response.status,
+        request.method,
+        path,
+        request.remote,
+        seconds * 1e3,
+        extra=extra,
+    )

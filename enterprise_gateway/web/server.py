@@ -1,0 +1,157 @@
+"""The routes, and the sockets they are served on."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from enterprise_gateway.core.tokens import TokenTable
+from enterprise_gateway.errors import ConfigError
+from enterprise_gateway.web.api import Api
+from enterprise_gateway.web.channels import ChannelsRoute
+from enterprise_gateway.web.identity import PATH_CREDENTIAL
+from enterprise_gateway.web.middleware import Handler, make_middleware
+
+log = logging.getLogger(__name__)
+
+KERNEL = "/api/kernels/{kernel_id:[0-9a-fA-F]+(?:-[0-9a-fA-F]+){4}}"
+SESSION = r"/api/sessions/{session_id:\w+(?:-\w+){4}}"
+MAX_HEADER = 32 * 1024
+"""Bytes of a request's line, and of one header."""
+KEEPALIVE_SECONDS = 75.0
+LAST_REQUESTS_SECONDS = 5.0
+"""How long requests under way may take when everything else is done."""
+BACKLOG = 1024
+SEQUENTIAL_RETRIES = 5
+"""Ports tried one after the other before random ones nearby, as EG does it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpRules:
+    """What the operator decides about requests."""
+
+    base_url: str
+    cors: dict[str, str]
+    """Headers of every response."""
+    max_body: int
+    """Bytes."""
+
+
+def make_app(api: Api, channels: ChannelsRoute, tokens: TokenTable, rules: HttpRules) -> web.Application:
+    """The application with all routes under the base URL, each also under `/t/{credential}`."""
+    app = web.Application(middlewares=[make_middleware(tokens, rules.cors)], client_max_size=rules.max_body)
+    base = rules.base_url.rstrip("/")
+    for prefix in (base, f"{base}/t/{{{PATH_CREDENTIAL}}}"):
+        for path, methods in _routes(api, channels).items():
+            for slash in ("", "/"):
+                resource = app.router.add_resource(f"{prefix}{path}{slash}")
+                for method, handler in methods.items():
+                    resource.add_route(method, handler)
+    return app
+
+
+def _routes(api: Api, channels: ChannelsRoute) -> dict[str, dict[str, Handler]]:
+    return {
+        "/api": {"GET": api.version},
+        "/api/swagger.json": {"GET": api.description_json},
+        "/api/swagger.yaml": {"GET": api.description_yaml},
+        "/api/kernelspecs": {"GET": api.kernelspecs},
+        "/api/kernelspecs/{name}": {"GET": api.kernelspec},
+        "/kernelspecs/{name}/{path:.+}": {"GET": api.kernelspec_resource, "HEAD": api.kernelspec_resource},
+        "/api/kernels": {"GET": api.kernels, "POST": api.start_kernel},
+        KERNEL: {"GET": api.kernel, "DELETE": api.delete_kernel},
+        f"{KERNEL}/interrupt": {"POST": api.interrupt_kernel},
+        f"{KERNEL}/restart": {"POST": api.restart_kernel},
+        f"{KERNEL}/logs": {"GET": api.kernel_logs},
+        f"{KERNEL}/why": {"GET": api.kernel_why},
+        f"{KERNEL}/channels": {"GET": channels},
+        "/api/sessions": {"GET": api.sessions, "POST": api.start_session},
+        SESSION: {"GET": api.session, "PATCH": api.change_session, "DELETE": api.delete_session},
+    }
+
+
+class Sites:
+    """What one process serves; `close` ends it all."""
+
+    def __init__(self) -> None:
+        self._runners: list[web.AppRunner] = []
+
+    async def serve(self, app: web.Application, listener: socket.socket, context: ssl.SSLContext | None = None) -> None:
+        """Serve `app` on a listening socket."""
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            shutdown_timeout=LAST_REQUESTS_SECONDS,
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
+        )
+        self._runners.append(runner)
+        await runner.setup()
+        await web.SockSite(runner, listener, ssl_context=context).start()
+
+    async def close(self) -> None:
+        """Take no more requests, finish those under way, close every connection."""
+        for runner in self._runners:
+            await runner.cleanup()
+
+
+def listen(host: str, port: int, retries: int) -> socket.socket:
+    """A listening socket on `port`, or on one of `retries` others when that is taken; port 0 is any free one.
+
+    Raises:
+        ConfigError: none of them could be had.
+    """
+    for candidate in _candidates(port, retries):
+        try:
+            return socket.create_server((host, candidate), family=_family(host), backlog=BACKLOG, reuse_port=False)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise ConfigError(f"EG_IP: cannot listen on {host!r}: {error.strerror or error}") from None
+            log.info("Port %d is in use or not allowed", candidate)
+    raise ConfigError(f"EG_PORT: port {port} is in use, and so are {retries} others (EG_PORT_RETRIES)")
+
+
+def tls_context(
+    certfile: str | None, keyfile: str | None, client_ca: str | None, version: int | None
+) -> ssl.SSLContext | None:
+    """The server's TLS settings; None without a certificate.
+
+    Raises:
+        ConfigError: a file is missing or wrong.
+    """
+    if not certfile:
+        return None
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if version is None else ssl._SSLMethod(version))  # noqa: SLF001 - how EG's integer is understood
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certfile, keyfile)
+        if client_ca:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"EG_CERTFILE, EG_KEYFILE, EG_CLIENT_CA or EG_SSL_VERSION: {error}") from None
+    return context
+
+
+def _candidates(port: int, retries: int) -> Iterator[int]:
+    yield port
+    if port == 0:
+        return
+    for step in range(1, retries + 1):
+        if step <= SEQUENTIAL_RETRIES:
+            yield min(port + step, 65535)
+        else:
+            yield min(max(1, port + random.randint(-2 * retries, 2 * retries)), 65535)  # noqa: S311 - no secret
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
