@@ -6,7 +6,6 @@ Writes a connection file, runs the argv of a kernelspec with it, and ends the pr
 from __future__ import annotations
 
 import json
-import os
 import random
 import secrets
 import socket
@@ -26,7 +25,6 @@ class BareKernel:
 
     def __init__(self, spec_folder: Path, folder: Path) -> None:
         self._argv = json.loads((spec_folder / "kernel.json").read_text())["argv"]
-        self._folder = folder
         self.connection_file = folder / f"bare-{secrets.token_hex(8)}.json"
         self.connection_file.write_text(json.dumps(new_connection()))
         self.start()
@@ -34,14 +32,8 @@ class BareKernel:
     def start(self) -> None:
         """Run the kernel; again after `kill`, with the same ports and key."""
         argv = [part.replace("{connection_file}", str(self.connection_file)) for part in self._argv]
-        environment = os.environ | {"IPYTHONDIR": str(self._folder / "ipython")}
-        self._process = subprocess.Popen(
-            argv,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet)
 
     @property
     def pid(self) -> int:

@@ -40,7 +40,7 @@ def profile(bench: Bench, name: str) -> str:
 
 def record(pid: int, output: Path) -> subprocess.Popen[bytes]:
     command = [py_spy(), "record", "--pid", str(pid), "--rate", str(SAMPLES_PER_SECOND)]
-    command += ["--format", "raw", "--output", str(output), "--duration", "3600", "--nolineno"]
+    command += ["--format", "raw", "--output", str(output), "--duration", "3600", "--native"]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -50,7 +50,13 @@ def memory(bench: Bench) -> list[Row]:
     return [
         Row("gateway memory per connected idle kernel", "MiB", memory_each, at_most=0.1, eg="0.40", note=note),
         Row("gateway file descriptors per connected idle kernel", "fds", files_each, at_most=4, eg="13"),
-        Row("private memory of an agent", "MiB", agent_memory(bench, fleet), at_most=25),
+        Row(
+            "private memory of an agent",
+            "MiB",
+            agent_memory(bench, fleet),
+            at_most=25,
+            note="USS: what it shares with others it was forked from does not count",
+        ),
     ]
 
 

@@ -27,6 +27,7 @@ from enterprise_gateway.kernels.policy import StartRules
 from enterprise_gateway.kernelspecs.catalog import Catalog, jupyter_kernel_dirs
 from enterprise_gateway.web.api import Api
 from enterprise_gateway.web.channels import ChannelsRoute
+from enterprise_gateway.web.identity import Guard
 from enterprise_gateway.web.server import HttpRules
 
 log = logging.getLogger(__name__)
@@ -40,11 +41,16 @@ class Gateway:
 
     api: Api
     channels: ChannelsRoute
-    tokens: TokenTable
+    guard: Guard
     kernels: KernelManager
     backend: LocalBackend
     replica: str
     """A name no other replica has."""
+
+    def follow(self, settings: Settings) -> None:
+        """Use what changed settings say about kernels and logs; sockets, tokens and folders stay as they are."""
+        self.kernels.rules = start_rules(settings)
+        logging.getLogger().setLevel(settings.log_level)
 
 
 def build_gateway(settings: Settings, environ: Mapping[str, str], tokens: TokenTable, replica: str) -> Gateway:
@@ -64,7 +70,8 @@ def build_gateway(settings: Settings, environ: Mapping[str, str], tokens: TokenT
     kernels = KernelManager({"local": backend}, catalog, start_rules(settings), read_master_keys(folder.root), environ)
     channels = ChannelsRoute(kernels, replica)
     api = Api(kernels, settings.base_url, list_kernels=settings.list_kernels)
-    return Gateway(api, channels, tokens, kernels, backend, replica)
+    guard = Guard(tokens, settings.allow_origin, settings.authorized_origin)
+    return Gateway(api, channels, guard, kernels, backend, replica)
 
 
 def state_dir(settings: Settings) -> Path:
@@ -155,4 +162,5 @@ def http_rules(settings: Settings) -> HttpRules:
         base_url=settings.base_url,
         cors={name: value for name, value in cors.items() if value},
         max_body=settings.max_body_size,
+        trust_xheaders=settings.trust_xheaders,
     )

@@ -17,6 +17,7 @@ from enterprise_gateway import __version__
 from enterprise_gateway.aio import Tasks
 from enterprise_gateway.app import logs
 from enterprise_gateway.app.build import Gateway, build_gateway, http_rules, read_tokens
+from enterprise_gateway.app.reload import Configuration, follow
 from enterprise_gateway.config.settings import Settings
 from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.core.tokens import token_from
@@ -30,21 +31,20 @@ STILL_SERVING_SECONDS = 1.0
 """How long requests are still taken after readiness is off, for those who have not noticed yet."""
 
 
-def serve(settings: Settings, environ: Mapping[str, str]) -> int:
+def serve(settings: Settings, environ: Mapping[str, str], configuration: Configuration) -> int:
     """Run a gateway until a signal ends it; the process's exit code."""
     fresh = settings.auth_token is None and settings.token_file is None
     token = Secret(token_from(secrets.token_bytes(20)) if fresh else settings.auth_token or "")
     logs.configure(settings.log_level, settings.log_format, [] if fresh else [token])
     try:
-        return uvloop.run(_serve(settings, environ, token, show_token=fresh))
+        gateway = build_gateway(settings, environ, read_tokens(settings, token), replica=uuid.uuid4().hex)
+        return uvloop.run(_serve(settings, gateway, configuration, token if fresh else None))
     except ConfigError as error:
         sys.stderr.write(f"{error.message}\n")
         return 2
 
 
-async def _serve(settings: Settings, environ: Mapping[str, str], token: Secret, *, show_token: bool) -> int:
-    tokens = read_tokens(settings, token)
-    gateway = build_gateway(settings, environ, tokens, replica=uuid.uuid4().hex)
+async def _serve(settings: Settings, gateway: Gateway, configuration: Configuration, fresh_token: Secret | None) -> int:
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -54,15 +54,17 @@ async def _serve(settings: Settings, environ: Mapping[str, str], token: Secret, 
     draining = asyncio.Event()
     try:
         tasks.spawn(gateway.backend.run(), "local backend")
+        if settings.dynamic_config_interval:
+            changes = follow(configuration, settings.dynamic_config_interval, gateway.follow)
+            tasks.spawn(changes, "configuration")
         url = await _serve_api(settings, gateway, sites)
         operations_url = await _serve_operations(settings, gateway, sites, draining.is_set)
         log.info("Operations endpoint is available at %s", operations_url)
-        if show_token:
+        if fresh_token is not None:
             # Straight to the terminal: a token never goes through a log.
-            sys.stderr.write(f"No token is configured; this start's is {token.reveal()}\n")
+            sys.stderr.write(f"No token is configured; this start's is {fresh_token.reveal()}\n")
         log.info("Jupyter Enterprise Gateway %s is available at %s", __version__, url)
-        signum = await signals.get()
-        await _end(signum, settings, gateway, draining)
+        await _end(await signals.get(), settings, gateway, draining)
     finally:
         await sites.close()
         await gateway.kernels.agents.close()
@@ -73,7 +75,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], token: Secret, 
 async def _serve_api(settings: Settings, gateway: Gateway, sites: Sites) -> str:
     context = tls_context(settings.certfile, settings.keyfile, settings.client_ca, settings.ssl_version)
     listener = listen(settings.ip, settings.port, settings.port_retries)
-    app = make_app(gateway.api, gateway.channels, gateway.tokens, http_rules(settings))
+    app = make_app(gateway.api, gateway.channels, gateway.guard, http_rules(settings))
     await sites.serve(app, listener, context)
     return _url("https" if context else "http", settings.ip, listener) + settings.base_url.rstrip("/")
 

@@ -172,7 +172,8 @@ class EnterpriseGatewayApp(JupyterApp):
         logs.configure(settings.log_level, settings.log_format, [Secret(settings.auth_token or "")])
         for remark in self.remarks(environ, loaded):
             _log.log(remark.level, "%s", remark.text)
-        return app.serve(settings, environ)
+        configuration = app.Configuration([file.path for file in loaded], lambda: self.read(environ).settings)
+        return app.serve(settings, environ, configuration)
 
     def _command_line(self) -> dict[str, Given]:
         return {

@@ -73,6 +73,19 @@ IGNORED = (
         ),
     ),
     Ignored(
+        "because kernels are watched all the time",
+        (
+            "EG_CULL_INTERVAL", "RemoteMappingKernelManager.cull_interval",
+            "AsyncMappingKernelManager.cull_interval", "MappingKernelManager.cull_interval",
+            "EG_KERNEL_INFO_TIMEOUT", "RemoteMappingKernelManager.kernel_info_timeout",
+            "AsyncMappingKernelManager.kernel_info_timeout", "MappingKernelManager.kernel_info_timeout",
+        ),
+    ),
+    Ignored(
+        "because the environment of kernels is never logged",
+        ("EG_SENSITIVE_ENV_KEYS", "EG_REDACTION_MASK"),
+    ),
+    Ignored(
         "because nothing is tunnelled through ssh",
         (
             "EG_ENABLE_TUNNELING", "EG_TUNNELING_ENABLED", "EG_SSH_PORT", "EG_SSH_LOG_LEVEL",

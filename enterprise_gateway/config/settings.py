@@ -183,14 +183,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "Environment variables of the gateway that kernels get too.",
         traits=("EnterpriseGatewayApp.env_process_whitelist", "RemoteKernelManager.inherited_envs"),
     )] = ()
-    sensitive_env_keys: Annotated[tuple[str, ...], Option(
-        kinds.NAMES, Group.ENVIRONMENT, ("EG_SENSITIVE_ENV_KEYS",),
-        "Environment variables of kernels whose values are masked in logs.",
-    )] = ()
-    redaction_mask: Annotated[str, Option(
-        kinds.TEXT, Group.ENVIRONMENT, ("EG_REDACTION_MASK",),
-        "What stands in logs for a masked value.",
-    )] = "********"
 
     start_wait: Annotated[float, Option(
         kinds.SECONDS, Group.LIFE, ("EG_START_WAIT",),
@@ -201,11 +193,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         kinds.SECONDS, Group.LIFE, ("EG_KERNEL_LAUNCH_TIMEOUT",),
         "How long a kernel may take to start, unless KERNEL_LAUNCH_TIMEOUT of the request says otherwise.",
     )] = 30.0
-    kernel_info_timeout: Annotated[float, Option(
-        kinds.SECONDS, Group.LIFE, ("EG_KERNEL_INFO_TIMEOUT",),
-        "How long a kernel may take to answer its first kernel_info_request.",
-        traits=_mapping_manager("kernel_info_timeout"),
-    )] = 60.0
     warm_kernels: Annotated[int, Option(
         kinds.integer(0), Group.LIFE, ("EG_WARM_KERNELS",),
         "How many kernels of the default kernel spec to keep started ahead of requests.",
@@ -239,11 +226,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "How long a kernel may be idle before it is ended; 0 means for ever.",
         traits=_mapping_manager("cull_idle_timeout"),
     )] = 0.0
-    cull_interval: Annotated[float, Option(
-        kinds.SECONDS, Group.CULLING, ("EG_CULL_INTERVAL",),
-        "How often idle kernels are looked for.",
-        traits=_mapping_manager("cull_interval"),
-    )] = 300.0
     cull_connected: Annotated[bool, Option(
         kinds.BOOLEAN, Group.CULLING, ("EG_CULL_CONNECTED",),
         "Whether kernels with connected clients are ended too.",
@@ -300,7 +282,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )] = "text"
     dynamic_config_interval: Annotated[float, Option(
         kinds.SECONDS, Group.OPERATIONS, ("EG_DYNAMIC_CONFIG_INTERVAL",),
-        "How often changed configuration files are looked for; 0 means never.",
+        "How often changed configuration files are looked for; 0 means never. Limits, users, environment and culling "
+        "rules and the log level follow them for kernels started from then on; other settings need a restart.",
     )] = 0.0
     drain_timeout: Annotated[float, Option(
         kinds.SECONDS, Group.OPERATIONS, ("EG_DRAIN_TIMEOUT",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -15,34 +16,62 @@ PATH_CREDENTIAL = "credential"
 """Name of the path parameter in `/t/{credential}/api/…`, for clients that can send no header on a websocket."""
 
 
-def authenticate(request: web.Request, tokens: TokenTable) -> Principal:
-    """The principal whose credential the request carries: `?token=`, then the header, then the path.
+class Guard(NamedTuple):
+    """What a request must show to be let in."""
 
-    Raises:
-        Unauthenticated: there is none, or nobody's.
-    """
-    if tokens.open:
-        return ANONYMOUS
-    if "token" in request.query:
-        principal = tokens.authenticate(request.query["token"])
-    elif PATH_CREDENTIAL in request.match_info:
-        principal = tokens.authenticate_path(request.match_info[PATH_CREDENTIAL])
-    else:
-        credential = parse_authorization(request.headers.get("Authorization", ""))
-        principal = tokens.authenticate(credential) if credential else None
-    if principal is None:
-        raise Unauthenticated
-    return principal
+    tokens: TokenTable
+    allow_origin: str
+    """The one origin besides the gateway's own whose pages may ask; `*` for all."""
+    authorized_origin: str
+    """The host name a client's TLS certificate must carry; empty for any."""
+
+    def admit(self, request: web.Request) -> Principal:
+        """The principal behind a request that may come in.
+
+        Raises:
+            Unauthenticated: it carries no valid credential.
+            Forbidden: its certificate or its page is not one that may ask.
+        """
+        if self.authorized_origin:
+            self._check_certificate(request)
+        principal = self._authenticate(request)
+        self._check_origin(request)
+        return principal
+
+    def _authenticate(self, request: web.Request) -> Principal:
+        """`?token=` beats the path, which beats the header."""
+        tokens = self.tokens
+        if tokens.open:
+            return ANONYMOUS
+        if "token" in request.query:
+            principal = tokens.authenticate(request.query["token"])
+        elif PATH_CREDENTIAL in request.match_info:
+            principal = tokens.authenticate_path(request.match_info[PATH_CREDENTIAL])
+        else:
+            credential = parse_authorization(request.headers.get("Authorization", ""))
+            principal = tokens.authenticate(credential) if credential else None
+        if principal is None:
+            raise Unauthenticated
+        return principal
+
+    def _check_origin(self, request: web.Request) -> None:
+        origin = request.headers.get("Origin")
+        if not origin or self.allow_origin in ("*", origin):
+            return
+        if urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
+            raise Forbidden("Pages of this origin may not use the gateway; its operator can set EG_ALLOW_ORIGIN")
+
+    def _check_certificate(self, request: web.Request) -> None:
+        certificate = request.get_extra_info("peercert") or {}
+        names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
+        if self.authorized_origin not in names:
+            raise Forbidden("This client certificate is for another host than EG_AUTHORIZED_ORIGIN names")
 
 
-def check_origin(request: web.Request, allow_origin: str) -> None:
-    """Whether the page that sent the request may: it is of the same host, or the operator allows its origin.
-
-    Raises:
-        Forbidden: it may not.
-    """
-    origin = request.headers.get("Origin")
-    if not origin or allow_origin == "*" or origin == allow_origin:
-        return
-    if urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
-        raise Forbidden("Pages of this origin may not use the gateway; its operator can set EG_ALLOW_ORIGIN")
+def client_address(request: web.Request, *, trust_xheaders: bool) -> str:
+    """Where a request comes from, for the log; a proxy is believed only where the operator says so."""
+    if trust_xheaders:
+        forwarded = request.headers.get("X-Real-IP") or request.headers.get("X-Forwarded-For", "").rpartition(",")[2]
+        if forwarded.strip():
+            return forwarded.strip()
+    return request.remote or "?"

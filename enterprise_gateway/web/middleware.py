@@ -10,10 +10,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from multidict import CIMultiDict
 
-from enterprise_gateway.core.tokens import TokenTable
 from enterprise_gateway.errors import GatewayError
 from enterprise_gateway.web import metrics
-from enterprise_gateway.web.identity import PATH_CREDENTIAL, PRINCIPAL, authenticate, check_origin
+from enterprise_gateway.web.identity import PATH_CREDENTIAL, PRINCIPAL, Guard, client_address
 from enterprise_gateway.web.responses import error_response, from_error
 
 log = logging.getLogger("enterprise_gateway.access")
@@ -24,33 +23,32 @@ PUBLIC = ("/api/swagger.json", "/api/swagger.yaml")
 """Ends of paths that need no credential."""
 
 
-def make_middleware(tokens: TokenTable, cors: dict[str, str]) -> Middleware:
+def make_middleware(guard: Guard, cors: dict[str, str], *, trust_xheaders: bool) -> Middleware:
     """The one middleware; `cors` holds the headers of every response."""
-    allow_origin = cors.get("Access-Control-Allow-Origin", "")
     common = CIMultiDict({"X-Content-Type-Options": "nosniff", **cors})
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = time.perf_counter()
         try:
-            response = await _respond(request, handler, tokens, allow_origin)
+            response = await _respond(request, handler, guard)
         except GatewayError as error:
             response = from_error(error)
         if not response.prepared:
             response.headers.update(common)
-        _account(request, response, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        _account(request, response, client_address(request, trust_xheaders=trust_xheaders), seconds)
         return response
 
     return middleware
 
 
-async def _respond(request: web.Request, handler: Handler, tokens: TokenTable, allow_origin: str) -> web.StreamResponse:
+async def _respond(request: web.Request, handler: Handler, guard: Guard) -> web.StreamResponse:
     if request.method == "OPTIONS":
         return web.Response()
     match = request.match_info
     if match.http_exception is None and not request.path.rstrip("/").endswith(PUBLIC):
-        request[PRINCIPAL] = authenticate(request, tokens)
-        check_origin(request, allow_origin)
+        request[PRINCIPAL] = guard.admit(request)
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -76,7 +74,7 @@ def _from_aiohttp(method: str, error: web.HTTPException) -> web.Response:
             return error_response(error.status, error.text or error.reason)
 
 
-def _account(request: web.Request, response: web.StreamResponse, seconds: float) -> None:
+def _account(request: web.Request, response: web.StreamResponse, address: str, seconds: float) -> None:
     """Count and log a request; the credential in its path is not written, and its query never is."""
     resource = request.match_info.route.resource
     name = resource.canonical if resource is not None else "none"
@@ -99,7 +97,7 @@ def _account(request: web.Request, response: web.StreamResponse, seconds: float)
         response.status,
         request.method,
         path,
-        request.remote,
+        address,
         seconds * 1e3,
         extra=extra,
     )

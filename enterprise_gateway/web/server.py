@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from enterprise_gateway.core.tokens import TokenTable
 from enterprise_gateway.errors import ConfigError
 from enterprise_gateway.web.api import Api
 from enterprise_gateway.web.channels import ChannelsRoute
-from enterprise_gateway.web.identity import PATH_CREDENTIAL
+from enterprise_gateway.web.identity import PATH_CREDENTIAL, Guard
 from enterprise_gateway.web.middleware import Handler, make_middleware
 
 log = logging.getLogger(__name__)
@@ -42,11 +41,14 @@ class HttpRules:
     """Headers of every response."""
     max_body: int
     """Bytes."""
+    trust_xheaders: bool
+    """Whether a proxy's word for the client's address is taken."""
 
 
-def make_app(api: Api, channels: ChannelsRoute, tokens: TokenTable, rules: HttpRules) -> web.Application:
+def make_app(api: Api, channels: ChannelsRoute, guard: Guard, rules: HttpRules) -> web.Application:
     """The application with all routes under the base URL, each also under `/t/{credential}`."""
-    app = web.Application(middlewares=[make_middleware(tokens, rules.cors)], client_max_size=rules.max_body)
+    middleware = make_middleware(guard, rules.cors, trust_xheaders=rules.trust_xheaders)
+    app = web.Application(middlewares=[middleware], client_max_size=rules.max_body)
     base = rules.base_url.rstrip("/")
     for prefix in (base, f"{base}/t/{{{PATH_CREDENTIAL}}}"):
         for path, methods in _routes(api, channels).items():

@@ -150,7 +150,6 @@ def test_the_options_of_the_container_start_script_are_understood(home):
         "--log-level=DEBUG",
         "--KernelSpecManager.whitelist=['r_docker','python_docker']",
         "--RemoteMappingKernelManager.cull_idle_timeout=43200",
-        "--RemoteMappingKernelManager.cull_interval=60",
         "--RemoteMappingKernelManager.cull_connected=False",
         "--RemoteMappingKernelManager.default_kernel_name=python_docker",
         "--elyra",
@@ -159,7 +158,6 @@ def test_the_options_of_the_container_start_script_are_understood(home):
         "log_level": "DEBUG",
         "allowed_kernels": ["r_docker", "python_docker"],
         "cull_idle_timeout": 43200,
-        "cull_interval": 60,
         "cull_connected": False,
         "default_kernel_name": "python_docker",
     }

@@ -137,7 +137,10 @@ async function twoConnections() {
   const last = await run(two, 'pass'); // whatever came before it has arrived at two
   await run(one, 'pass');
   const received = seen.map(messages => messages.filter(({ direction }) => direction === 'recv').map(({ msg }) => msg));
-  await kernels.refreshRunning();
+  const connections = () => [...kernels.running()].find(model => model.id === one.id).connections;
+  do {
+    await kernels.refreshRunning(); // a list may be a second old
+  } while (connections() !== 2);
   return {
     clients: [one.clientId, two.clientId],
     stdout: runs.map(({ stdout }) => stdout),
@@ -148,7 +151,7 @@ async function twoConnections() {
     repliesAskedBy: received.map(messages => [
       ...new Set(messages.filter(({ channel }) => channel === 'shell').map(message => message.parent_header.session))
     ]),
-    connections: [...kernels.running()].find(model => model.id === one.id).connections
+    connections: connections()
   };
 }
 
