@@ -17,6 +17,8 @@ from benchmarks.rows import MEASUREMENTS, ON_FLEET
 
 SAMPLES_PER_SECOND = 500
 SHOWN = 25
+WAITING = ("epoll_wait", "epoll_pwait")
+"""Functions in which nothing is spent; py-spy takes a loop in C for a busy one."""
 
 
 def profile(bench: Bench, name: str) -> str:
@@ -40,7 +42,7 @@ def profile(bench: Bench, name: str) -> str:
 
 def record(pid: int, output: Path) -> subprocess.Popen[bytes]:
     command = [py_spy(), "record", "--pid", str(pid), "--rate", str(SAMPLES_PER_SECOND)]
-    command += ["--format", "raw", "--output", str(output), "--duration", "3600", "--native"]
+    command += ["--format", "raw", "--output", str(output), "--duration", "3600", "--native", "--nolineno"]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -57,6 +59,8 @@ def top(folded: Path) -> str:
     own: Counter[str] = Counter()
     for line in folded.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
-        own[stack.rpartition(";")[2]] += int(count)
+        function = stack.rpartition(";")[2]
+        if not function.startswith(WAITING):
+            own[function] += int(count)
     total = own.total() or 1
     return "\n".join(f"{count / total:6.1%}  {function}" for function, count in own.most_common(SHOWN))

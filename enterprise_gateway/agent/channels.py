@@ -152,7 +152,7 @@ class Channels:
         count = 0
         try:
             while count < BATCH:
-                frames = socket.recv_multipart(zmq.NOBLOCK)
+                frames = _receive(socket)
                 count += 1
                 try:
                     self._received(self._signer.decode(channel, frames))
@@ -169,3 +169,16 @@ class Channels:
     def _address(self, channel: str) -> str:
         port = getattr(self._connection, f"{channel}_port")
         return f"tcp://{self._connection.ip}:{port}"
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
+    """One multipart message.
+
+    Half the time of `recv_multipart`, which asks for RCVMORE by an enum's constructor behind every part.
+    """
+    frame = socket.recv(zmq.NOBLOCK, copy=False)
+    parts = [frame.bytes]
+    while frame.more:
+        frame = socket.recv(zmq.NOBLOCK, copy=False)
+        parts.append(frame.bytes)
+    return parts

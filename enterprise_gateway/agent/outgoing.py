@@ -13,6 +13,9 @@ from enterprise_gateway.wire import legacy, v1
 from enterprise_gateway.wire.message import Header, Message, Part
 from enterprise_gateway.wire.websocket import Opcode, frame_header
 
+JOIN_BYTES = 64 * 1024
+"""Frames below this size are one piece; larger ones stay in pieces, which are never copied."""
+
 
 class Outgoing:
     """A message with its parsed header; `frame` is what goes to a websocket."""
@@ -40,8 +43,9 @@ class Outgoing:
 
 
 def _framed(opcode: Opcode, pieces: list[Part]) -> list[Part]:
-    pieces.insert(0, frame_header(opcode, sum(map(len, pieces))))
-    return pieces
+    size = sum(map(len, pieces))
+    pieces.insert(0, frame_header(opcode, size))
+    return [b"".join(pieces)] if size < JOIN_BYTES else pieces
 
 
 class Author:

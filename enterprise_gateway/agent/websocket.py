@@ -30,7 +30,7 @@ from enterprise_gateway.wire.websocket import (
 
 log = logging.getLogger(__name__)
 
-JOIN_BYTES = 64 * 1024
+JOIN_BYTES = 512 * 1024
 """Up to here one copied write is cheaper than a vectored one."""
 MISSED_PINGS = 3
 """Pings without an answer after which a client counts as gone."""

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
+import msgspec
+
 T = TypeVar("T")
 
 ITEM_OVERHEAD = 256
@@ -31,7 +33,7 @@ class Gap(NamedTuple, Generic[T]):
     """The last essential item among them, if even the reserve was full."""
 
 
-class _Entry(NamedTuple, Generic[T]):
+class _Entry(msgspec.Struct, Generic[T], gc=False):
     seq: int
     item: T
     size: int

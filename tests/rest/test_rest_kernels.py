@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import websocket
 from support.channels import Channels
 from support.gateway import Gateway
 from support.rest import Rest, answer_of, assert_error
@@ -109,11 +110,17 @@ def test_a_deleted_kernel_is_gone_for_every_route(rest: Rest) -> None:
 
 @pytest.mark.parametrize(
     ("method", "route"),
-    [("GET", ""), ("DELETE", ""), ("POST", "/interrupt"), ("POST", "/restart"), ("GET", "/channels")],
+    [("GET", ""), ("DELETE", ""), ("POST", "/interrupt"), ("POST", "/restart")],
 )
 def test_an_unknown_kernel_is_a_404_that_names_the_id(rest: Rest, method: str, route: str) -> None:
     answer = rest.request(method, f"/api/kernels/{UNKNOWN}{route}")
     assert_error(answer, 404, f"Kernel does not exist: {UNKNOWN}")
+
+
+def test_a_websocket_to_an_unknown_kernel_is_a_404(gateway: Gateway) -> None:
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        Channels.of(gateway, UNKNOWN)
+    assert refused.value.status_code == 404
 
 
 def test_an_unknown_spec_is_a_404_and_starts_nothing(rest: Rest) -> None:
