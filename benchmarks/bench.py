@@ -139,10 +139,13 @@ class Bench:
         return {name: self.gateway.rest.start_kernel(name) for name in _argv}
 
     def peer(self, spec: str, protocol: str) -> Peer:
-        """A kernel that runs all the time: by hand for "zmq", else through the gateway."""
+        """A kernel that runs all the time: by hand for "zmq", else through the gateway.
+
+        Always in the same session: the gateway would keep the output of a row for the clients of all before.
+        """
         if protocol == "zmq":
             return Peer("zmq", str(self._bare_kernels[spec].connection_file))
-        return peer_of(self.gateway, self._kernels[spec], protocol)
+        return peer_of(self.gateway, self._kernels[spec], protocol, session="bench")
 
     @cached_property
     def _bare_kernels(self) -> dict[str, BareKernel]:

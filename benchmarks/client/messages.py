@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import itertools
+import os
 import struct
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ DATE = "2018-01-01T00:00:00.000000Z"
 
 Bytes = bytes | memoryview
 
+_prefix = os.urandom(8).hex()
 _serial = itertools.count()
 _V1_PARTS = 5  # channel, header, parent header, metadata, content
 _v1_offsets = struct.Struct(f"<{_V1_PARTS + 1}Q")
@@ -62,9 +64,9 @@ _decode_legacy = msgspec.json.Decoder(_LegacyMessage).decode
 
 
 def new_header(msg_type: str, session: str) -> dict[str, Any]:
-    """A header with an id never used before in this process and session."""
+    """A header with an id never used before, not by an earlier client of the same session either."""
     return {
-        "msg_id": f"{session}-{next(_serial)}",
+        "msg_id": f"{_prefix}-{next(_serial)}",
         "session": session,
         "username": "bench",
         "date": DATE,

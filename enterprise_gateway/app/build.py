@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jupyter_core.paths import jupyter_runtime_dir
-
 from enterprise_gateway.backends.local.backend import LocalBackend
 from enterprise_gateway.backends.local.folder import StateFolder
+from enterprise_gateway.backends.local.state import ensure_master_keys, state_dir
 from enterprise_gateway.config.settings import Settings
 from enterprise_gateway.core.agents import AgentRules
 from enterprise_gateway.core.culling import CullPolicy
-from enterprise_gateway.core.keys import KEY_BYTES, MasterKeys
 from enterprise_gateway.core.lifecycle import RestartPolicy
 from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.core.tokens import TokenTable
 from enterprise_gateway.errors import ConfigError
-from enterprise_gateway.files import write_new
 from enterprise_gateway.kernels.manager import KernelManager
 from enterprise_gateway.kernels.policy import StartRules
 from enterprise_gateway.kernelspecs.catalog import Catalog, jupyter_kernel_dirs
@@ -31,8 +26,6 @@ from enterprise_gateway.web.identity import Guard
 from enterprise_gateway.web.server import HttpRules
 
 log = logging.getLogger(__name__)
-
-MASTER_KEY = "master.key"
 
 
 @dataclass(frozen=True)
@@ -67,16 +60,12 @@ def build_gateway(settings: Settings, environ: Mapping[str, str], tokens: TokenT
         default_name=settings.default_kernel_name,
         allowed=frozenset(settings.allowed_kernels) or None,
     )
-    kernels = KernelManager({"local": backend}, catalog, start_rules(settings), read_master_keys(folder.root), environ)
+    keys = ensure_master_keys(folder.root)
+    kernels = KernelManager({"local": backend}, catalog, start_rules(settings), keys, environ)
     channels = ChannelsRoute(kernels, replica)
     api = Api(kernels, settings.base_url, list_kernels=settings.list_kernels)
     guard = Guard(tokens, settings.allow_origin, settings.authorized_origin)
     return Gateway(api, channels, guard, kernels, backend, replica)
-
-
-def state_dir(settings: Settings) -> Path:
-    """The local state folder."""
-    return Path(settings.state_dir or Path(jupyter_runtime_dir()) / "enterprise-gateway").absolute()
 
 
 def read_tokens(settings: Settings, token: Secret) -> TokenTable:
@@ -91,29 +80,6 @@ def read_tokens(settings: Settings, token: Secret) -> TokenTable:
         return TokenTable(token, Path(settings.token_file).read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"EG_TOKEN_FILE: {error}") from None
-
-
-def read_master_keys(folder: Path) -> MasterKeys:
-    """The keys all kernels' secrets come from; a new one on first use.
-
-    Raises:
-        ConfigError: the file cannot be written or read, or is wrong.
-    """
-    path = folder / MASTER_KEY
-    try:
-        if not path.exists():
-            # Another gateway may be making the same file: whoever links first has made it.
-            fresh = folder / f"{MASTER_KEY}.{os.getpid()}"
-            write_new(fresh, secrets.token_bytes(KEY_BYTES).hex().encode() + b"\n")
-            try:
-                path.hardlink_to(fresh)
-            except FileExistsError:
-                log.info("Another gateway made the master key")
-            finally:
-                fresh.unlink()
-        return MasterKeys.parse(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The master key {path} cannot be used: {error}") from None
 
 
 def start_rules(settings: Settings) -> StartRules:

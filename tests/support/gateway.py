@@ -25,8 +25,10 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import psutil
+import requests
 from support.log import LogReader
 from support.rest import Rest
+from support.wait import eventually
 
 START_DEADLINE = 60.0
 """Seconds a gateway may take until it says that it is available."""
@@ -117,7 +119,7 @@ class Gateway:
         return self._started().poll() is None
 
     def start(self) -> Self:
-        """Starts it and waits until it is available; a later start takes the same port again.
+        """Starts it and waits until it is ready; a later start takes the same port again.
 
         Raises:
             GatewayEndedError: when it ended instead.
@@ -140,6 +142,7 @@ class Gateway:
         address = urlsplit(ready.group(1))
         self._origin = f"{address.scheme}://{address.netloc}"
         self._settings["EG_PORT"] = str(address.port)
+        eventually(lambda: requests.get(f"{self.ops_url}/readyz", timeout=START_DEADLINE).ok, START_DEADLINE)
         return self
 
     def kill(self) -> None:

@@ -62,7 +62,7 @@ class LocalBackend:
         self._stamps: dict[str, int] = {}
         self._ports: dict[str, tuple[int, ...]] = {}
         self._starting: set[str] = set()
-        self._links: dict[str, asyncio.Transport] = {}
+        self._links: dict[str, _Link] = {}
         self._changes = Changes()
         self._tasks = Tasks("local backend")
         self._synced = False
@@ -93,8 +93,8 @@ class LocalBackend:
                 await asyncio.sleep(SCAN_SECONDS)
         finally:
             await self._tasks.close()
-            for link in self._links.values():
-                link.close()
+            while self._links:
+                self._links.popitem()[1].close()
             await self._nursery.close()
 
     async def create(self, record: KernelRecord, launch: Launch) -> bool:
@@ -198,8 +198,9 @@ class LocalBackend:
         present = set(self._folder.kernel_ids())
         for kernel_id in self._kernels.keys() - present - self._starting:
             self._forget(kernel_id)
-        for kernel_id in present - self._starting:
-            await self._look_at(kernel_id)
+        for kernel_id in present:
+            if kernel_id not in self._starting:
+                await self._look_at(kernel_id)
         for path in self._folder.unfinished(before=time.time() - 60.0):
             await asyncio.to_thread(_delete, path)
         self._synced = True
@@ -219,7 +220,10 @@ class LocalBackend:
             if time.time() - observed.ended > self._retention and kernel_id not in self._links:
                 await self.remove(kernel_id)
             return
-        if kernel_id in self._links or await self._link(kernel_id):
+        linked = kernel_id in self._links or await self._link(kernel_id)
+        if self._kernels.get(kernel_id) is not observed:
+            return  # somebody else's news came first
+        if linked:
             endpoint = UnixEndpoint(str(self._folder.socket(kernel_id)))
             if observed.endpoint != endpoint:
                 self._set(ObservedKernel(record=observed.record, phase=Phase.RUNNING, endpoint=endpoint))
@@ -232,16 +236,24 @@ class LocalBackend:
         """Hold a connection to the agent, whose end is the agent's; False when nobody listens."""
         loop = asyncio.get_running_loop()
         try:
-            transport, _ = await loop.create_unix_connection(
+            _, link = await loop.create_unix_connection(
                 lambda: _Link(self._unlinked, kernel_id), str(self._folder.socket(kernel_id))
             )
         except OSError:
             return False
-        self._links[kernel_id] = transport
+        if link.lost:
+            return False
+        if kernel_id in self._links:
+            link.close()
+        else:
+            self._links[kernel_id] = link
         return True
 
-    def _unlinked(self, kernel_id: str) -> None:
-        self._links.pop(kernel_id, None)
+    def _unlinked(self, link: _Link) -> None:
+        kernel_id = link.kernel_id
+        if self._links.get(kernel_id) is not link:
+            return  # we let go of it ourselves
+        del self._links[kernel_id]
         if self._folder.of(kernel_id).exists() and kernel_id in self._kernels:
             self._note_end(kernel_id)
         self._changes.notify(kernel_id)
@@ -293,12 +305,22 @@ class LocalBackend:
 
 
 class _Link(asyncio.Protocol):
-    def __init__(self, lost: Callable[[str], None], kernel_id: str) -> None:
-        self._lost = lost
-        self._kernel_id = kernel_id
+    def __init__(self, report: Callable[[_Link], None], kernel_id: str) -> None:
+        self.kernel_id = kernel_id
+        self.lost = False
+        self._report = report
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
-        self._lost(self._kernel_id)
+        self.lost = True
+        self._report(self)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
 
 
 def _with_record(observed: ObservedKernel | None, record: KernelRecord) -> ObservedKernel:

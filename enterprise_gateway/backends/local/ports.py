@@ -7,6 +7,7 @@ one that a known kernel has.
 
 from __future__ import annotations
 
+import itertools
 import random
 import socket
 from collections.abc import Collection
@@ -25,11 +26,11 @@ def free_ports(count: int, port_range: PortRange, taken: Collection[int]) -> lis
         StartFailed: the range has not that many left.
     """
     chosen = port_range if port_range.size else DEFAULT_RANGE
-    candidates = [port for port in range(chosen.lower, chosen.upper + 1) if port not in taken]
-    random.shuffle(candidates)
+    candidates = range(chosen.lower, chosen.upper + 1)
+    first = random.randrange(len(candidates))  # noqa: S311 - spreads starts, keeps no secret
     found: list[int] = []
-    for port in candidates:
-        if _is_free(port):
+    for port in itertools.chain(candidates[first:], candidates[:first]):
+        if port not in taken and _is_free(port):
             found.append(port)
             if len(found) == count:
                 return found
