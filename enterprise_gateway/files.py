@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -12,7 +13,8 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         OSError: nothing was changed; a full disk, for example.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    # A random name: two writers may share a process id, in containers or after a crash.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     try:
         write_new(temporary, content)
         temporary.replace(path)

@@ -130,6 +130,11 @@ class Kernel:
         """End the kernel for good, politely first."""
         self._commands.put_nowait(Command(Want.END, reason))
 
+    async def dismissed(self) -> None:
+        """Wait until the end is asked for of a kernel that has ended already: nobody will come back to it."""
+        while (await self._commands.get()).want is not Want.END:
+            pass
+
     # Its life.
 
     async def run(self) -> EndReport:

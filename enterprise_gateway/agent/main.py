@@ -50,19 +50,23 @@ async def _run(config: AgentConfig, folder: Path, listener: socket.socket) -> No
         with contextlib.suppress(OSError):
             replace_file(folder / END_FILE, msgspec.json.encode(report))
         kernel.ended.set()
-        await _linger(kernel, config)
+        await _linger(kernel, config, server)
     finally:
         housekeeping.cancel()
         server.close()
 
 
-async def _linger(kernel: Kernel, config: AgentConfig) -> None:
+async def _linger(kernel: Kernel, config: AgentConfig, server: asyncio.AbstractServer) -> None:
     """Stay until the clients have read to the end; those of a kernel that died get time to come back for it."""
     hub = kernel.hub
     if kernel.died:
-        await hub.settle_all(config.rules.linger)
-    else:
-        await hub.settle(hub.sockets, LAST_FLUSH_SECONDS)
+        reading = asyncio.create_task(hub.settle_all(config.rules.linger), name="last reading")
+        dismissal = asyncio.create_task(kernel.dismissed(), name="dismissal")
+        await asyncio.wait({reading, dismissal}, return_when=asyncio.FIRST_COMPLETED)
+        reading.cancel()
+        dismissal.cancel()
+    await hub.settle(hub.sockets, LAST_FLUSH_SECONDS)
+    server.close()  # first, or clients that come back at once would keep this agent for ever
     for client in hub.sockets:
         client.close(1001, "the kernel has ended", await_answer=False)
     await hub.closed()

@@ -50,7 +50,12 @@ def _start(request: dict[str, str], control: socket.socket) -> int:
         pid = os.fork()
         if pid == 0:
             _be_agent(Path(request["folder"]), listener, control)
-        replace_file(Path(request["folder"]) / AGENT_PID, str(pid).encode())
+        try:
+            replace_file(Path(request["folder"]) / AGENT_PID, str(pid).encode())
+        except OSError:
+            # A full disk. An agent that nobody could find again must not live.
+            os.kill(pid, signal.SIGKILL)
+            raise
         return pid
 
 

@@ -25,8 +25,6 @@ from enterprise_gateway.web.channels import ChannelsRoute
 from enterprise_gateway.web.identity import Guard
 from enterprise_gateway.web.server import HttpRules
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Gateway:
@@ -42,7 +40,7 @@ class Gateway:
 
     def follow(self, settings: Settings) -> None:
         """Use what changed settings say about kernels and logs; sockets, tokens and folders stay as they are."""
-        self.kernels.rules = start_rules(settings)
+        self.kernels.follow(start_rules(settings))
         logging.getLogger().setLevel(settings.log_level)
 
 
@@ -62,7 +60,7 @@ def build_gateway(settings: Settings, environ: Mapping[str, str], tokens: TokenT
     )
     keys = ensure_master_keys(folder.root)
     kernels = KernelManager({"local": backend}, catalog, start_rules(settings), keys, environ)
-    channels = ChannelsRoute(kernels, replica)
+    channels = ChannelsRoute(kernels.registry, replica)
     api = Api(kernels, settings.base_url, list_kernels=settings.list_kernels)
     guard = Guard(tokens, settings.allow_origin, settings.authorized_origin)
     return Gateway(api, channels, guard, kernels, backend, replica)

@@ -46,6 +46,8 @@ def configure(level: str | int, fmt: str, secrets: Iterable[Secret] = ()) -> Non
     May be called again, for instance when more secrets are known: it replaces what it did before and leaves
     other people's handlers alone.
     """
+    # What no format shows need not be asked for at every line (the standard library's own advice).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, _Handler):

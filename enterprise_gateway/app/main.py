@@ -27,6 +27,8 @@ from enterprise_gateway.web.server import Sites, listen, make_app, tls_context
 
 log = logging.getLogger(__name__)
 
+STATE_SECONDS = 10.0
+"""How long the start waits to know all kernels before it says that the gateway is available."""
 STILL_SERVING_SECONDS = 1.0
 """How long requests are still taken after readiness is off, for those who have not noticed yet."""
 
@@ -63,6 +65,7 @@ async def _serve(settings: Settings, gateway: Gateway, configuration: Configurat
         if fresh_token is not None:
             # Straight to the terminal: a token never goes through a log.
             sys.stderr.write(f"No token is configured; this start's is {fresh_token.reveal()}\n")
+        await _wait_for_state(gateway)
         log.info("Jupyter Enterprise Gateway %s is available at %s", __version__, url)
         await _end(await signals.get(), settings, gateway, draining)
     finally:
@@ -70,6 +73,15 @@ async def _serve(settings: Settings, gateway: Gateway, configuration: Configurat
         await gateway.kernels.agents.close()
         await tasks.close()
     return 0
+
+
+async def _wait_for_state(gateway: Gateway) -> None:
+    """Say "available" only when kernels are known: whoever waits for that line would get 503 else."""
+    try:
+        async with asyncio.timeout(STATE_SECONDS):
+            await gateway.backend.until_synced()
+    except TimeoutError:
+        log.warning("The state could not be read within %g s; requests get 503 until it is", STATE_SECONDS)
 
 
 async def _serve_api(settings: Settings, gateway: Gateway, sites: Sites) -> str:
@@ -82,7 +94,7 @@ async def _serve_api(settings: Settings, gateway: Gateway, sites: Sites) -> str:
 
 async def _serve_operations(settings: Settings, gateway: Gateway, sites: Sites, draining: Callable[[], bool]) -> str:
     listener = listen(settings.ops_ip, settings.ops_port, settings.port_retries)
-    await sites.serve(make_operations_app(gateway.kernels, draining), listener)
+    await sites.serve(make_operations_app(gateway.kernels.registry, draining), listener)
     return _url("http", settings.ops_ip, listener)
 
 

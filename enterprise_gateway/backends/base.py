@@ -39,6 +39,9 @@ class Backend(Protocol):
     def synced(self) -> bool:
         """Whether `kernels` is the whole truth; until then nobody may be told that a kernel does not exist."""
 
+    async def until_synced(self) -> None:
+        """Wait for `synced`."""
+
     @property
     def kernels(self) -> Mapping[str, ObservedKernel]:
         """Every kernel by id, ended ones included as long as their reason is kept; a live view, not to be changed."""

@@ -42,7 +42,12 @@ _ALIASES = {
     "config": "JupyterApp.config_file",
 }
 _FLAGS = {**base_flags, "elyra": ({}, "Accepted for deployments of 2018; has no effect.")}
-_SUBCOMMANDS: dict[str, tuple[str, str]] = {}
+_SUBCOMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("enterprise_gateway.cli.kernel_commands.ListCommand", "Show the kernels."),
+    "stop": ("enterprise_gateway.cli.kernel_commands.StopCommand", "End kernels."),
+    "logs": ("enterprise_gateway.cli.kernel_commands.LogsCommand", "Show what a kernel's process wrote."),
+    "why": ("enterprise_gateway.cli.kernel_commands.WhyCommand", "Tell everything known of a kernel."),
+}
 """Names, and for each the import path of its application class and a line of help."""
 
 

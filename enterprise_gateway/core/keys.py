@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import msgspec
@@ -73,6 +74,7 @@ def key_id(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()[:12]
 
 
+@functools.lru_cache(maxsize=8192)
 def _derive(master: bytes, kernel_id: str, purpose: str) -> str:
     info = f"jupyter enterprise gateway/{purpose}/{kernel_id}".encode()
     return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(master).hex()

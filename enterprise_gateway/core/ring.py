@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -29,6 +30,7 @@ class Gap(NamedTuple, Generic[T]):
 
     items: int
     size: int
+    """Bytes, overhead included; an estimate where the client has acknowledged a part of what was dropped."""
     essential: T | None
     """The last essential item among them, if even the reserve was full."""
 
@@ -47,20 +49,29 @@ class _Losses(Generic[T]):
         self.items = 0
         self.size = 0
         self.last_seq = 0
-        self.essential: T | None = None
+        self.essential: _Entry[T] | None = None
 
     def add(self, entry: _Entry[T]) -> None:
         self.items += 1
         self.size += entry.size
         self.last_seq = entry.seq
         if entry.essential:
-            self.essential = entry.item
+            self.essential = entry
 
     def merge(self, other: _Losses[T]) -> None:
         self.items += other.items
         self.size += other.size
         self.last_seq = max(self.last_seq, other.last_seq)
-        self.essential = other.essential or self.essential
+        if self.essential is None or (other.essential is not None and other.essential.seq > self.essential.seq):
+            self.essential = other.essential
+
+    def acknowledge(self, seq: int, items_left: int) -> None:
+        """The client had everything up to `seq` before it was dropped; `items_left` came later, if that many did."""
+        if items_left < self.items:
+            self.size = self.size * items_left // self.items
+            self.items = items_left
+        if self.essential is not None and self.essential.seq <= seq:
+            self.essential = None
 
 
 class Ring(Generic[T]):
@@ -136,19 +147,27 @@ class Ring(Generic[T]):
         return waiting[0].seq - 1 if waiting else self._seq
 
     def take_gap(self) -> Gap[T] | None:
-        """What was lost before everything still here; the caller tells the client, once."""
+        """What was lost before everything still here, for the caller to tell before it takes more.
+
+        Like an item it is told again after a rewind, unless the client has acknowledged what came behind it.
+        """
         lost = self._lost_unsent
         if not lost.items:
             return None
         self._lost_unsent = _Losses()
-        return Gap(lost.items, lost.size, lost.essential)
+        self._lost_sent.merge(lost)
+        return Gap(lost.items, lost.size, lost.essential.item if lost.essential else None)
 
     def acknowledge(self, seq: int) -> None:
         """Forget everything taken up to `seq`."""
         self._reserve_size -= _forget(self._reserve_sent, seq)
         self._size -= _forget(self._sent, seq)
-        if self._lost_sent.items and seq >= self._lost_sent.last_seq:
-            self._lost_sent = _Losses()
+        lost = self._lost_sent
+        if lost.items:
+            # Whatever lies in between and is not in the reserve was dropped.
+            between = max(lost.last_seq - seq, 0)
+            kept = sum(seq < entry.seq < lost.last_seq for entry in chain(self._reserve_sent, self._reserve_unsent))
+            lost.acknowledge(seq, between - kept)
 
     def rewind(self) -> None:
         """Make everything taken but not acknowledged wait for sending again."""

@@ -19,7 +19,8 @@ class Secret:
 
     def matches(self, candidate: str) -> bool:
         """Whether `candidate` is this secret, in time independent of where they differ."""
-        return hmac.compare_digest(self._text.encode(), candidate.encode("utf-8", "surrogateescape"))
+        # Headers and the environment may hold bytes that are no UTF-8: they compare as they are.
+        return hmac.compare_digest(_encode(self._text), _encode(candidate))
 
     def __bool__(self) -> bool:
         return bool(self._text)
@@ -34,3 +35,7 @@ class Secret:
         return "Secret('********')"
 
     __str__ = __repr__
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -40,8 +40,8 @@ class SessionManager:
     async def list(self, principal: Principal) -> list[SessionModel]:
         """All sessions of `principal`."""
         found = list(self._sessions(principal))
-        await self._kernels.refresh(observed for observed, _ in found)
-        return [session_model(session, self._kernels.model(observed)) for observed, session in found]
+        models = await self._kernels.models([observed for observed, _ in found])
+        return [session_model(session, model) for (_, session), model in zip(found, models, strict=True)]
 
     async def get(self, principal: Principal, session_id: str) -> SessionModel:
         """One session.
@@ -61,11 +61,12 @@ class SessionManager:
         """
         for observed, existing in self._sessions(principal):
             if existing.path == session.path:
-                return session_model(existing, self._kernels.model(observed))
+                [model] = await self._kernels.models([observed])
+                return session_model(existing, model)
         if kernel_id is None:
             kernel_id = (await self._kernels.start(principal, request)).id
         else:
-            self._kernels.alive(principal, kernel_id)
+            self._kernels.registry.alive(principal, kernel_id)
         await self._attach(principal, kernel_id, session)
         return await self.get(principal, session.id)
 
@@ -84,7 +85,7 @@ class SessionManager:
             started = await self._kernels.start(principal, StartRequest(name=change.kernel_name, path=new.path))
             new_id = started.id
         elif new_id != old_id:
-            self._kernels.alive(principal, new_id)
+            self._kernels.registry.alive(principal, new_id)
         await self._attach(principal, new_id, new)
         if new_id != old_id:
             await self._detach(principal, old_id, session_id, end_unused=change.kernel_id is None)
@@ -96,7 +97,7 @@ class SessionManager:
         await self._detach(principal, observed.record.kernel_id, session_id, end_unused=True)
 
     def _sessions(self, principal: Principal) -> Iterator[tuple[ObservedKernel, SessionRecord]]:
-        for observed in self._kernels.visible(principal):
+        for observed in self._kernels.registry.visible(principal):
             for session in observed.record.sessions:
                 yield observed, session
 
@@ -107,22 +108,22 @@ class SessionManager:
         raise SessionNotFound(f"Session does not exist: {session_id}")
 
     async def _attach(self, principal: Principal, kernel_id: str, session: SessionRecord) -> None:
-        observed = self._kernels.alive(principal, kernel_id)
+        observed = self._kernels.registry.alive(principal, kernel_id)
 
         def change(record: KernelRecord) -> KernelRecord:
             others = tuple(each for each in record.sessions if each.id != session.id)
             return msgspec.structs.replace(record, sessions=(*others, session))
 
-        await self._kernels.backend_of(observed).update(kernel_id, change)
+        await self._kernels.registry.backend_of(observed).update(kernel_id, change)
 
     async def _detach(self, principal: Principal, kernel_id: str, session_id: str, *, end_unused: bool) -> None:
-        observed = self._kernels.alive(principal, kernel_id)
+        observed = self._kernels.registry.alive(principal, kernel_id)
 
         def change(record: KernelRecord) -> KernelRecord:
             others = tuple(each for each in record.sessions if each.id != session_id)
             return msgspec.structs.replace(record, sessions=others)
 
-        record = await self._kernels.backend_of(observed).update(kernel_id, change)
+        record = await self._kernels.registry.backend_of(observed).update(kernel_id, change)
         if end_unused and not record.sessions:
             with contextlib.suppress(KernelNotFound):
                 await self._kernels.delete(principal, kernel_id)

@@ -19,7 +19,7 @@ from enterprise_gateway.kernels.sessions import SessionChange, SessionManager, n
 from enterprise_gateway.kernelspecs.access import Decision, may_use, split_user
 from enterprise_gateway.kernelspecs.model import KernelSpec
 from enterprise_gateway.web.identity import PRINCIPAL
-from enterprise_gateway.web.responses import json_response, read_json, tagged_response
+from enterprise_gateway.web.responses import LastAnswers, json_response, read_json, tagged_response
 
 JUPYTER_SERVER_VERSION = "2.17.0"
 """The release of jupyter_server whose REST interface this one follows; clients ask `/api` for it."""
@@ -52,6 +52,7 @@ class Api:
         self._sessions = SessionManager(kernels)
         self._base = base_url.rstrip("/")
         self._list_kernels = list_kernels
+        self._last_lists = LastAnswers()
 
     async def version(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's shape
         """GET /api."""
@@ -87,7 +88,8 @@ class Api:
     async def kernels(self, request: web.Request) -> web.Response:
         """GET /api/kernels."""
         self._check_listing()
-        return tagged_response(request, await self._kernels.list(request[PRINCIPAL]))
+        principal = request[PRINCIPAL]
+        return self._last_lists.response(request, principal.name, await self._kernels.list(principal))
 
     async def start_kernel(self, request: web.Request) -> web.Response:
         """POST /api/kernels."""
@@ -199,7 +201,9 @@ class Api:
 @functools.cache
 def _description(kind: str) -> bytes:
     text = resources.files("enterprise_gateway.web").joinpath("openapi.yaml").read_bytes()
-    return text if kind == "yaml" else msgspec.json.encode(msgspec.yaml.decode(text))
+    document = msgspec.yaml.decode(text)
+    document["info"]["version"] = __version__
+    return msgspec.yaml.encode(document) if kind == "yaml" else msgspec.json.encode(document)
 
 
 def _folder(path: str) -> str:

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import os
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
@@ -21,9 +21,9 @@ from aiohttp import hdrs, web
 from enterprise_gateway.core import agents
 from enterprise_gateway.core.principals import Principal
 from enterprise_gateway.core.records import ObservedKernel, Phase
-from enterprise_gateway.errors import InvalidRequest, KernelNotFound, KernelUnresponsive, ProtocolError
+from enterprise_gateway.errors import GatewayError, InvalidRequest, KernelNotFound, KernelUnresponsive, ProtocolError
 from enterprise_gateway.kernels.agents import Address
-from enterprise_gateway.kernels.manager import KernelManager
+from enterprise_gateway.kernels.registry import Registry
 from enterprise_gateway.web import metrics
 from enterprise_gateway.web.dial import Upstream, dial
 from enterprise_gateway.web.identity import PRINCIPAL
@@ -41,11 +41,17 @@ MAX_EARLY = 1024 * 1024
 _NOT_FORWARDED = frozenset({"authorization", "cookie", "host", "origin", "content-length", "transfer-encoding"})
 
 
+class _Handshake(NamedTuple):
+    answer: bytes
+    """The head of a 101."""
+    subprotocol: str | None
+
+
 class ChannelsRoute:
     """Handles `GET /api/kernels/{kernel_id}/channels` of one replica."""
 
-    def __init__(self, kernels: KernelManager, replica: str) -> None:
-        self._kernels = kernels
+    def __init__(self, registry: Registry, replica: str) -> None:
+        self._registry = registry
         self._replica = replica
         self._open: dict[str, int] = {}
 
@@ -54,19 +60,20 @@ class ChannelsRoute:
         """Kernels with websockets here."""
         return list(self._open)
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def carry(self, request: web.Request) -> web.StreamResponse:
         """Carry one websocket from its handshake to its end."""
         if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
             raise InvalidRequest("This address is for websockets: send 'Upgrade: websocket'")
+        handshake = _answer_to(request)
         kernel_id = request.match_info["kernel_id"]
         principal = request[PRINCIPAL]
-        observed = self._kernels.find(principal, kernel_id)
+        observed = self._registry.find(principal, kernel_id)
         address = await self._address(principal, observed, AGENT_WAIT)
         self._open[kernel_id] = self._open.get(kernel_id, 0) + 1
         metrics.WEBSOCKETS.inc()
         try:
             if address is None:
-                return await self._answer_early(request, principal, observed)
+                return await self._answer_early(request, handshake, observed)
             return await self._proxy(request, address)
         finally:
             metrics.WEBSOCKETS.dec()
@@ -77,52 +84,46 @@ class ChannelsRoute:
     async def _proxy(self, request: web.Request, address: Address) -> web.StreamResponse:
         """Pass the client's handshake to the agent and the agent's answer back; relay after a 101."""
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_FORWARDED]
+        upstream = await _accepted(address, self._head(request, address, headers))
         try:
-            upstream = await dial(address, self._head(request, address, headers))
-        except KernelUnresponsive as error:
-            raise KernelNotFound(request.match_info["kernel_id"], error.message) from None
-        if upstream.response.status != HTTPStatus.SWITCHING_PROTOCOLS:
-            upstream.transport.close()
-            return web.Response(status=upstream.response.status, body=upstream.rest, content_type="application/json")
-        client = _transport(request)
+            client = _transport(request)
+        except ConnectionResetError:
+            upstream.transport.abort()
+            raise
         client.write(upstream.raw)
         splice = Splice.join(client, upstream.transport, from_client=_early_bytes(request), from_agent=upstream.rest)
         return await self._relay(request, splice)
 
     async def _answer_early(
-        self, request: web.Request, principal: Principal, observed: ObservedKernel
+        self, request: web.Request, handshake: _Handshake, observed: ObservedKernel
     ) -> web.StreamResponse:
         """Answer the handshake, keep what the client sends, and join it to the agent when that is there."""
-        try:
-            answer, subprotocol = handshake_response(_request_head(request), [v1.SUBPROTOCOL])
-        except ProtocolError as error:
-            raise InvalidRequest(error.message) from None
         client = _transport(request)
-        client.write(answer)
+        client.write(handshake.answer)
         early = _Early(client, _early_bytes(request))
         client.set_protocol(early)
-        waiting = asyncio.ensure_future(self._upstream(request, principal, observed, subprotocol))
+        waiting = asyncio.ensure_future(self._upstream(request, handshake.subprotocol, observed))
         either: list[asyncio.Future[Any]] = [waiting, early.lost]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            waiting.cancel()
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if early.lost.done() or not waiting.done():
+                _abandon(waiting)
+        if early.lost.done():
             return _gone(request)
         try:
             upstream = waiting.result()
-        except (KernelNotFound, KernelUnresponsive) as error:
-            client.write(encode_close(1011, error.message[:100]))
+        except GatewayError as error:
+            client.write(encode_close(1011, error.message))
             client.close()
             await early.lost
             return _gone(request)
         splice = Splice.join(client, upstream.transport, from_client=bytes(early.kept), from_agent=upstream.rest)
-        client.resume_reading()
         return await self._relay(request, splice)
 
-    async def _upstream(
-        self, request: web.Request, principal: Principal, observed: ObservedKernel, subprotocol: str | None
-    ) -> Upstream:
+    async def _upstream(self, request: web.Request, subprotocol: str | None, observed: ObservedKernel) -> Upstream:
         """A websocket of our own to the agent, in the client's place, however long the agent takes."""
-        address = await self._address(principal, observed, None)
+        address = await self._address(request[PRINCIPAL], observed, None)
         assert address is not None  # noqa: S101 - without a limit the wait ends with an address or an error
         key = base64.b64encode(os.urandom(16)).decode()
         headers = [
@@ -132,11 +133,7 @@ class ChannelsRoute:
             ("Sec-WebSocket-Key", key),
             *([("Sec-WebSocket-Protocol", subprotocol)] if subprotocol else []),
         ]
-        upstream = await dial(address, self._head(request, address, headers))
-        if upstream.response.status != HTTPStatus.SWITCHING_PROTOCOLS:
-            upstream.transport.close()
-            raise KernelUnresponsive("The kernel's agent refused the websocket")
-        return upstream
+        return await _accepted(address, self._head(request, address, headers))
 
     async def _address(self, principal: Principal, observed: ObservedKernel, timeout: float | None) -> Address | None:
         """Where the agent is, once that is known; None after `timeout` seconds.
@@ -147,13 +144,13 @@ class ChannelsRoute:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while True:
-                    observed = self._kernels.find(principal, observed.record.kernel_id)
-                    address = self._kernels.address(observed)
+                    observed = self._registry.find(principal, observed.record.kernel_id)
+                    address = self._registry.address(observed)
                     if address is not None:
                         return address
                     if observed.phase is Phase.ENDED:
                         raise KernelNotFound(observed.record.kernel_id, observed.reason)
-                    await self._kernels.changed(observed)
+                    await self._registry.changed(observed)
         return None
 
     def _head(self, request: web.Request, address: Address, headers: list[tuple[str, str]]) -> bytes:
@@ -206,7 +203,7 @@ def _early_bytes(request: web.Request) -> bytes:
 
 def _transport(request: web.Request) -> asyncio.Transport:
     transport = request.transport
-    if transport is None:
+    if transport is None or transport.is_closing():
         raise ConnectionResetError("The client is gone")
     return transport
 
@@ -217,8 +214,33 @@ def _gone(request: web.Request) -> web.StreamResponse:
     return web.Response(status=HTTPStatus.SWITCHING_PROTOCOLS)
 
 
-def _request_head(request: web.Request) -> RequestHead:
-    return RequestHead(request.method, request.path_qs, tuple(request.headers.items()))
+def _answer_to(request: web.Request) -> _Handshake:
+    head = RequestHead(request.method, request.path_qs, tuple(request.headers.items()))
+    try:
+        return _Handshake(*handshake_response(head, [v1.SUBPROTOCOL]))
+    except ProtocolError as error:
+        raise InvalidRequest(error.message) from None
+
+
+async def _accepted(address: Address, head: bytes) -> Upstream:
+    """A websocket at the agent. A proper handshake that is refused is not its client's fault."""
+    upstream = await dial(address, head)
+    status = upstream.response.status
+    if status != HTTPStatus.SWITCHING_PROTOCOLS:
+        upstream.transport.abort()
+        raise KernelUnresponsive(f"The kernel's agent refused the websocket with status {status}")
+    return upstream
+
+
+def _abandon(waiting: asyncio.Future[Upstream]) -> None:
+    """Let go of an agent's connection that came, or is about to come, too late for its client."""
+
+    def close(done: asyncio.Future[Upstream]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            done.result().transport.abort()
+
+    waiting.add_done_callback(close)
+    waiting.cancel()
 
 
 def _count(from_client: int, from_agent: int) -> None:

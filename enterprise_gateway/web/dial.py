@@ -43,9 +43,9 @@ async def dial(address: Address, head: bytes) -> Upstream:
                 transport.abort()
                 raise
     except (OSError, EOFError, ProtocolError) as error:
-        raise KernelUnresponsive(f"its agent cannot be reached: {error}") from None
+        raise KernelUnresponsive(f"The kernel's agent cannot be reached: {error}") from None
     except TimeoutError:
-        raise KernelUnresponsive(f"its agent did not answer within {HANDSHAKE_SECONDS:g} s") from None
+        raise KernelUnresponsive(f"The kernel's agent did not answer within {HANDSHAKE_SECONDS:g} s") from None
     return Upstream(transport, response, raw, rest)
 
 

@@ -58,7 +58,7 @@ class Guard(NamedTuple):
         origin = request.headers.get("Origin")
         if not origin or self.allow_origin in ("*", origin):
             return
-        if urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
+        if _host_of(origin) != request.headers.get("Host", "").lower():
             raise Forbidden("Pages of this origin may not use the gateway; its operator can set EG_ALLOW_ORIGIN")
 
     def _check_certificate(self, request: web.Request) -> None:
@@ -66,6 +66,13 @@ class Guard(NamedTuple):
         names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
         if self.authorized_origin not in names:
             raise Forbidden("This client certificate is for another host than EG_AUTHORIZED_ORIGIN names")
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def client_address(request: web.Request, *, trust_xheaders: bool) -> str:

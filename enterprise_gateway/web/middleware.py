@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 from multidict import CIMultiDict
+from prometheus_client import Counter, Histogram
 
 from enterprise_gateway.errors import GatewayError
 from enterprise_gateway.web import metrics
-from enterprise_gateway.web.identity import PATH_CREDENTIAL, PRINCIPAL, Guard, client_address
+from enterprise_gateway.web.identity import PRINCIPAL, Guard, client_address
 from enterprise_gateway.web.responses import error_response, from_error
 
 log = logging.getLogger("enterprise_gateway.access")
@@ -20,7 +23,8 @@ log = logging.getLogger("enterprise_gateway.access")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PUBLIC = ("/api/swagger.json", "/api/swagger.yaml")
-"""Ends of paths that need no credential."""
+"""Ends of routes that need no credential."""
+_PATH_CREDENTIAL = re.compile(r"/t/[^/]+")
 
 
 def make_middleware(guard: Guard, cors: dict[str, str], *, trust_xheaders: bool) -> Middleware:
@@ -46,17 +50,16 @@ def make_middleware(guard: Guard, cors: dict[str, str], *, trust_xheaders: bool)
 async def _respond(request: web.Request, handler: Handler, guard: Guard) -> web.StreamResponse:
     if request.method == "OPTIONS":
         return web.Response()
-    match = request.match_info
-    if match.http_exception is None and not request.path.rstrip("/").endswith(PUBLIC):
-        request[PRINCIPAL] = guard.admit(request)
     try:
+        if request.match_info.http_exception is None and not _route(request).rstrip("/").endswith(PUBLIC):
+            request[PRINCIPAL] = guard.admit(request)
         return await handler(request)
     except web.HTTPException as error:
         return _from_aiohttp(request.method, error)
     except (GatewayError, ConnectionError):
         raise
     except Exception:
-        log.exception("Request failed: %s %s", request.method, request.path)
+        log.exception("Request failed: %s %s", request.method, _loggable_path(request))
         return error_response(500, "The gateway failed to handle this request; its log has the details")
 
 
@@ -74,18 +77,26 @@ def _from_aiohttp(method: str, error: web.HTTPException) -> web.Response:
             return error_response(error.status, error.text or error.reason)
 
 
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "none"
+
+
+def _loggable_path(request: web.Request) -> str:
+    """The path as it was sent, without a credential in it, whether or not there is such a route."""
+    return _PATH_CREDENTIAL.sub("/t/********", request.rel_url.raw_path, count=1)
+
+
 def _account(request: web.Request, response: web.StreamResponse, address: str, seconds: float) -> None:
     """Count and log a request; the credential in its path is not written, and its query never is."""
-    resource = request.match_info.route.resource
-    name = resource.canonical if resource is not None else "none"
-    metrics.REQUESTS.labels(name, request.method, response.status).inc()
+    name = _route(request)
+    # A client may make up as many methods as it likes; each would be a time series.
+    method = request.method if request.method in hdrs.METH_ALL else "other"
+    metrics.REQUESTS.labels(name, method, response.status).inc()
     metrics.REQUEST_SECONDS.labels(name).observe(seconds)
     if not log.isEnabledFor(logging.INFO):
         return
-    path = request.path
     match = request.match_info
-    if PATH_CREDENTIAL in match:
-        path = path.replace(f"/t/{match[PATH_CREDENTIAL]}", "/t/********", 1)
     extra: dict[str, object] = {}
     if "kernel_id" in match:
         extra["kernel_id"] = match["kernel_id"]
@@ -96,8 +107,13 @@ def _account(request: web.Request, response: web.StreamResponse, address: str, s
         "%d %s %s (%s) %.2f ms",
         response.status,
         request.method,
-        path,
+        _loggable_path(request),
         address,
         seconds * 1e3,
         extra=extra,
     )
+
+
+@functools.cache
+def _metrics(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    return metrics.REQUESTS.labels(route, method, status), metrics.REQUEST_SECONDS.labels(route)

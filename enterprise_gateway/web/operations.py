@@ -10,11 +10,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from enterprise_gateway.core.records import Phase
 from enterprise_gateway.errors import NotReady
-from enterprise_gateway.kernels.manager import KernelManager
+from enterprise_gateway.kernels.registry import Registry
 from enterprise_gateway.web import metrics
 
 
-def make_operations_app(kernels: KernelManager, draining: Callable[[], bool]) -> web.Application:
+def make_operations_app(registry: Registry, draining: Callable[[], bool]) -> web.Application:
     """The application of the operations port."""
 
     async def livez(request: web.Request) -> web.Response:  # noqa: ARG001 - a handler's shape
@@ -23,12 +23,12 @@ def make_operations_app(kernels: KernelManager, draining: Callable[[], bool]) ->
     async def readyz(request: web.Request) -> web.Response:  # noqa: ARG001 - a handler's shape
         if draining():
             return web.Response(status=503, text="draining\n")
-        if not kernels.ready:
+        if not registry.ready:
             return web.Response(status=503, text="reading the state\n")
         return web.Response(text="ok\n")
 
     async def exposition(request: web.Request) -> web.Response:  # noqa: ARG001 - a handler's shape
-        _count_kernels(kernels)
+        _count_kernels(registry)
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
@@ -38,9 +38,9 @@ def make_operations_app(kernels: KernelManager, draining: Callable[[], bool]) ->
     return app
 
 
-def _count_kernels(kernels: KernelManager) -> None:
+def _count_kernels(registry: Registry) -> None:
     try:
-        phases = Counter(observed.phase for observed in kernels.observed())
+        phases = Counter(observed.phase for observed in registry.observed())
     except NotReady:
         return
     for phase in Phase:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -44,13 +45,50 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     )
 
 
+class Tagged(NamedTuple):
+    """An encoded JSON body and its ETag."""
+
+    body: bytes
+    etag: str
+
+    @classmethod
+    def of(cls, value: Any) -> Tagged:
+        """Encode `value`."""
+        body = msgspec.json.encode(value)
+        return cls(body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
+
+    def response(self, request: web.Request) -> web.Response:
+        """The body with its ETag; 304 where the client has it already."""
+        if self.etag in request.headers.get("If-None-Match", ""):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers={"Etag": self.etag})
+        return web.Response(body=self.body, headers={"Etag": self.etag}, content_type="application/json")
+
+
 def tagged_response(request: web.Request, value: Any) -> web.Response:
-    """A JSON body with its ETag; 304 where the client has it already."""
-    body = msgspec.json.encode(value)
-    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    if etag in request.headers.get("If-None-Match", ""):
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers={"Etag": etag})
-    return web.Response(body=body, headers={"Etag": etag}, content_type="application/json")
+    """A JSON body with its ETag."""
+    return Tagged.of(value).response(request)
+
+
+class LastAnswers:
+    """The last list each principal was sent, so that one that has not changed is not encoded again.
+
+    Lists hold the same objects as long as nothing has changed, which makes the comparison quick.
+    """
+
+    LIMIT = 1024
+    """Principals; beyond, the one that was first here is forgotten."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[Sequence[Any], Tagged]] = {}
+
+    def response(self, request: web.Request, principal: str, values: Sequence[Any]) -> web.Response:
+        """The response with `values`, as `tagged_response` makes it."""
+        last = self._last.get(principal)
+        if last is None or last[0] != values:
+            if len(self._last) >= self.LIMIT:
+                del self._last[next(iter(self._last))]
+            last = self._last[principal] = (values, Tagged.of(values))
+        return last[1].response(request)
 
 
 def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:

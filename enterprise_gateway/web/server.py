@@ -50,7 +50,8 @@ def make_app(api: Api, channels: ChannelsRoute, guard: Guard, rules: HttpRules) 
     middleware = make_middleware(guard, rules.cors, trust_xheaders=rules.trust_xheaders)
     app = web.Application(middlewares=[middleware], client_max_size=rules.max_body)
     base = rules.base_url.rstrip("/")
-    for prefix in (base, f"{base}/t/{{{PATH_CREDENTIAL}}}"):
+    # jupyter_server's gateway client lower-cases the address it derives for websockets.
+    for prefix in (path for each in {base, base.lower()} for path in (each, f"{each}/t/{{{PATH_CREDENTIAL}}}")):
         for path, methods in _routes(api, channels).items():
             for slash in ("", "/"):
                 resource = app.router.add_resource(f"{prefix}{path}{slash}")
@@ -73,7 +74,7 @@ def _routes(api: Api, channels: ChannelsRoute) -> dict[str, dict[str, Handler]]:
         f"{KERNEL}/restart": {"POST": api.restart_kernel},
         f"{KERNEL}/logs": {"GET": api.kernel_logs},
         f"{KERNEL}/why": {"GET": api.kernel_why},
-        f"{KERNEL}/channels": {"GET": channels},
+        f"{KERNEL}/channels": {"GET": channels.carry},
         "/api/sessions": {"GET": api.sessions, "POST": api.start_session},
         SESSION: {"GET": api.session, "PATCH": api.change_session, "DELETE": api.delete_session},
     }

@@ -53,16 +53,18 @@ class Splice:
         from_client: bytes = b"",
         from_agent: bytes = b"",
     ) -> Splice:
-        """Relay from now on, beginning with what each side has sent; reading from the agent was paused."""
+        """Relay from now on, beginning with what each side has sent; reading may have been paused on both."""
         pipes = Pipe(client), Pipe(agent)
         for pipe, peer in (pipes, pipes[::-1]):
             pipe.peer = peer.transport
             pipe.transport.set_protocol(pipe)
+            # Before anything is written: what fills the other side's buffer has to pause this one again.
+            if not pipe.transport.is_closing():
+                pipe.transport.resume_reading()
         if from_client:
             pipes[0].data_received(from_client)
         if from_agent:
             pipes[1].data_received(from_agent)
-        agent.resume_reading()
         return cls(*pipes)
 
     async def closed(self, report: Callable[[int, int], None]) -> None:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from notebook import OpenNotebook
 from support.gateway import Gateway
 
 pytestmark = pytest.mark.browser
 
-COUNTING = "import time\nfor number in range(100):\n    print(number, flush=True)\n    time.sleep(0.1)"
 COUNTED = "".join(f"{number}\n" for number in range(100))
+
+
+def counting_code(go: Path) -> str:
+    """Prints 100 numbers over some seconds, the last 80 of them once the file `go` exists."""
+    return f"""
+import pathlib, time
+for number in range(100):
+    while number == 20 and not pathlib.Path({str(go)!r}).exists():
+        time.sleep(0.01)
+    print(number, flush=True)
+    time.sleep(0.1)
+""".strip()
 
 
 def test_a_cell_runs_and_shows_its_output(open_notebook: OpenNotebook) -> None:
@@ -38,12 +51,15 @@ def test_a_restart_from_the_menu_forgets_and_goes_on(open_notebook: OpenNotebook
     notebook.screenshot("ran-again")
 
 
-def test_output_is_complete_after_the_gateway_was_killed(open_notebook: OpenNotebook, lab_gateway: Gateway) -> None:
-    notebook = open_notebook(COUNTING, "print('next')")
+def test_output_is_complete_after_the_gateway_was_killed(
+    open_notebook: OpenNotebook, lab_gateway: Gateway, tmp_path: Path
+) -> None:
+    notebook = open_notebook(counting_code(tmp_path / "go"), "print('next')")
     notebook.run_cell(0)
-    notebook.wait_for_output(0, lambda text: text.count("\n") >= 20, "20 lines")
+    notebook.wait_for_output(0, lambda text: text.count("\n") == 20, "20 lines")
     notebook.screenshot("counting")
     lab_gateway.kill()
+    (tmp_path / "go").touch()
     notebook.screenshot("gateway-killed")
     lab_gateway.start()
     notebook.screenshot("gateway-started")

@@ -39,6 +39,7 @@ class Scenario:
     def __init__(self, script: str, name: str, gateway: Gateway, scratch: Path) -> None:
         """Start it. `scratch` is a folder shared with the scenario; its log goes there too."""
         self._title = f"{script} {name}"
+        self._gateway = gateway
         self._log = scratch / "node.log"
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         environ = os.environ | {
@@ -90,7 +91,10 @@ class Scenario:
 
     def _failure(self, what: str) -> AssertionError:
         log = self._log.read_text(errors="replace")[-4000:]
-        return AssertionError(f"scenario '{self._title}' {what}; the end of its log:\n{log}")
+        theirs = self._gateway.log[-4000:]
+        return AssertionError(
+            f"scenario '{self._title}' {what}; the end of its log:\n{log}\nand of the gateway's:\n{theirs}"
+        )
 
     def wait_for(self, event: str) -> dict[str, Any]:
         """The scenario's next line, which must be this event."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from support.wait import eventually
 
 LINES = 3000
 """More than a kernel's own send queue holds for a reader that went away."""
+
+SERVICE_RESTART = 1012
+"""The close code that tells a client to come back."""
 
 SUBPROTOCOLS = [pytest.param((), id="legacy"), pytest.param((V1,), id="v1")]
 
@@ -62,13 +66,6 @@ def own_gateway(mortal: Gateway) -> Gateway:
     return mortal if mortal.running else mortal.start()
 
 
-def run_until_it_prints(gateway: Gateway, kernel_id: str, signals: Signals, **options: object) -> tuple[Channels, str]:
-    client = Channels.of(gateway, kernel_id, **options)
-    request = client.send_code(signals.code)
-    client.recv_until(lambda message: message["msg_type"] == "stream")
-    return client, request
-
-
 def rest_of(gateway: Gateway, kernel_id: str, request: str, **options: object) -> str:
     with Channels.of(gateway, kernel_id, **options) as client:
         return client.recv_execution(request).text
@@ -88,8 +85,10 @@ def kill_gateway(client: Channels, gateway: Gateway) -> None:
 
 
 def end_gateway(client: Channels, gateway: Gateway) -> None:
-    assert gateway.terminate() == 0
-    client.drop()
+    with ThreadPoolExecutor(1) as pool:
+        exit_code = pool.submit(gateway.terminate)
+        assert client.recv_close() == SERVICE_RESTART
+        assert exit_code.result() == 0
 
 
 @pytest.mark.parametrize("subprotocols", SUBPROTOCOLS)
@@ -102,8 +101,10 @@ def test_output_waits_for_the_session_that_comes_back(
 ) -> None:
     kernel_id = own_gateway.rest.start_kernel()
     options = {"session_id": "mine", "subprotocols": subprotocols}
-    client, request = run_until_it_prints(own_gateway, kernel_id, signals, **options)
-    end(client, own_gateway)
+    with Channels.of(own_gateway, kernel_id, **options) as client:
+        request = client.send_code(signals.code)
+        client.recv_until(lambda message: message["msg_type"] == "stream")
+        end(client, own_gateway)
     signals.go()
     signals.wait_until_done()
     if end in {kill_gateway, end_gateway}:

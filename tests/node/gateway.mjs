@@ -2,7 +2,7 @@
  * The gateway as JupyterLab's own client library sees it, and the wire between a scenario and the test that runs it.
  *
  * The test passes GATEWAY_URL (ends with a slash) and GATEWAY_TOKEN. Standard output carries one JSON object a line,
- * `{"event": NAME, ...}` or at last `{"report": {...}}`; everything the library logs goes to standard error.
+ * `{"event": NAME}` or at last `{"report": {...}}`; everything the library logs goes to standard error.
  * Standard input carries one word a line, what the test has done meanwhile (`gateway-restarted`).
  */
 import { createRequire } from 'node:module';
@@ -10,6 +10,8 @@ import { createInterface } from 'node:readline';
 
 const require = createRequire(import.meta.url);
 const { KernelManager, KernelSpecManager, ServerConnection, SessionManager } = require('@jupyterlab/services');
+
+export const { KernelAPI, KernelMessage, SessionAPI } = require('@jupyterlab/services');
 const NodeWebSocket = require('ws');
 
 /** A promise with its `resolve` outside. */
@@ -74,7 +76,7 @@ export function execute(kernel, code, { onOutput, ...content } = {}) {
   future.onIOPub = message => {
     const type = message.header.msg_type;
     if (type !== 'status' && type !== 'execute_input') {
-      outputs.push({ type, content: message.content });
+      outputs.push({ id: message.header.msg_id, type, content: message.content });
       onOutput?.(outputs);
     }
   };
@@ -126,8 +128,8 @@ function write(line) {
 }
 
 /** Tell the test what has come to pass. */
-export function tell(event, details = {}) {
-  return write({ event, ...details });
+export function tell(event) {
+  return write({ event });
 }
 
 const heard = new Map();

@@ -1,8 +1,16 @@
 /** Managers: kernel specifications, lists that are polled, and the life of a session. */
-import { connectManagers, emission, failureStatus, main, record, run, serverSettings, startKernel } from './gateway.mjs';
-import { createRequire } from 'node:module';
-
-const { KernelAPI, SessionAPI } = createRequire(import.meta.url)('@jupyterlab/services');
+import {
+  KernelAPI,
+  SessionAPI,
+  connectManagers,
+  emission,
+  failureStatus,
+  main,
+  record,
+  run,
+  serverSettings,
+  startKernel
+} from './gateway.mjs';
 
 async function kernelspecs() {
   const { specs } = await connectManagers();

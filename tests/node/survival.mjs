@@ -5,49 +5,94 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PromiseDelegate, connectManagers, emission, execute, hear, main, record, run, sockets, startKernel, streamText, tell } from './gateway.mjs';
+import {
+  KernelMessage,
+  PromiseDelegate,
+  connectManagers,
+  emission,
+  execute,
+  hear,
+  main,
+  record,
+  run,
+  sockets,
+  startKernel,
+  streamText,
+  tell
+} from './gateway.mjs';
 
 const scratch = process.env.SCRATCH_DIR;
 
-/** Counts until `<name>.stop` exists, writes the total to `<name>.total`. */
-function countingCode(name) {
+/**
+ * Prints numbers until `<name>.stop` exists, then writes how many to `<name>.total`.
+ * Pauses after `pauseAt` of them until `<name>.go` exists.
+ */
+function countingCode(name, pauseAt) {
   return `
 import pathlib, time
-stop = pathlib.Path(${JSON.stringify(join(scratch, `${name}.stop`))})
+base = pathlib.Path(${JSON.stringify(join(scratch, name))})
 total = 0
-while not stop.exists():
+while not base.with_suffix(".stop").exists() or total <= ${pauseAt}:
+    while total == ${pauseAt} and not base.with_suffix(".go").exists():
+        time.sleep(0.01)
     print(total, flush=True)
     total += 1
     time.sleep(0.02)
-part = stop.with_suffix(".part")
+part = base.with_suffix(".part")
 part.write_text(str(total))
-part.rename(stop.with_suffix(".total"))
+part.rename(base.with_suffix(".total"))
 total
 `;
 }
 
-/** Resolves once the cell has printed `count` lines. */
-function linesOf(counting, count) {
-  const reached = new PromiseDelegate();
-  const check = () => streamText(counting.outputs).split('\n').length > count && reached.resolve();
-  counting.listeners.push(check);
-  check();
-  return reached.promise;
+function count(kernel, name, pauseAt) {
+  const listeners = new Set();
+  const cell = execute(kernel, countingCode(name, pauseAt), { onOutput: () => listeners.forEach(listener => listener()) });
+  return Object.assign(cell, { listeners });
 }
 
-function count(kernel, name) {
-  const listeners = [];
-  return Object.assign(
-    execute(kernel, countingCode(name), { onOutput: () => listeners.forEach(listener => listener()) }),
-    { listeners }
-  );
+/** Resolves once the cell has printed `lines` lines. */
+function linesOf(counting, lines) {
+  const reached = new PromiseDelegate();
+  const check = () => streamText(counting.outputs).split('\n').length > lines && reached.resolve();
+  counting.listeners.add(check);
+  check();
+  return reached.promise;
 }
 
 function ask(kernel) {
   const asking = execute(kernel, "print('hello', input('Name? '))", { allow_stdin: true });
   const asked = new PromiseDelegate();
-  asking.future.onStdin = message => asked.resolve(message);
-  return Object.assign(asking, { asked: asked.promise });
+  const prompts = [];
+  asking.future.onStdin = message => {
+    prompts.push(message);
+    asked.resolve();
+  };
+  return Object.assign(asking, { asked: asked.promise, prompts });
+}
+
+/**
+ * Resolves when everything the client has received before is acknowledged: acknowledgements and this request
+ * travel on one connection, in order, and a busy kernel still answers on the control channel.
+ */
+async function acknowledged(kernel) {
+  const request = KernelMessage.createMessage({
+    msgType: 'kernel_info_request',
+    channel: 'control',
+    username: kernel.username,
+    session: kernel.clientId,
+    content: {}
+  });
+  const reply = new PromiseDelegate();
+  const future = kernel.sendControlMessage(request, true);
+  future.onReply = () => reply.resolve();
+  await reply.promise;
+}
+
+/** Without what has come a second time. */
+function onceEach(outputs) {
+  const seen = new Set();
+  return outputs.filter(({ id }) => !seen.has(id) && seen.add(id));
 }
 
 async function outcome(kernel, cell, statuses) {
@@ -55,6 +100,7 @@ async function outcome(kernel, cell, statuses) {
   return {
     reply,
     stdout: streamText(cell.outputs),
+    stdoutOnce: streamText(onceEach(cell.outputs)),
     stderr: streamText(cell.outputs, 'stderr'),
     result: cell.outputs.find(({ type }) => type === 'execute_result')?.content.data['text/plain'] ?? null,
     statuses,
@@ -71,24 +117,28 @@ async function gatewayKilled() {
   const connection = all.map(kernel => record(kernel.connectionStatusChanged));
   const statuses = all.map(kernel => record(kernel.statusChanged));
 
-  const cells = { throughout: count(throughout, 'throughout'), meanwhile: count(meanwhile, 'meanwhile'), asking: ask(asking) };
+  const cells = {
+    throughout: count(throughout, 'throughout', -1),
+    meanwhile: count(meanwhile, 'meanwhile', 20),
+    asking: ask(asking)
+  };
   await Promise.all([linesOf(cells.throughout, 20), linesOf(cells.meanwhile, 20), cells.asking.asked]);
+  await Promise.all([acknowledged(meanwhile), acknowledged(asking)]);
   const reconnected = Promise.all(all.map(kernel => emission(kernel.connectionStatusChanged, status => status === 'connected')));
-  await tell('running', { opened: sockets.length });
+  await tell('running');
   await hear('gateway-restarted');
   await reconnected;
 
   const seen = streamText(cells.throughout.outputs).split('\n').length;
   await linesOf(cells.throughout, seen + 5);
   writeFileSync(join(scratch, 'throughout.stop'), '');
-  const question = await cells.asking.asked;
-  cells.asking.future.sendInputReply({ status: 'ok', value: 'world' }, question.header);
+  cells.asking.future.sendInputReply({ status: 'ok', value: 'world' }, cells.asking.prompts[0].header);
 
   await Promise.all([kernels.refreshRunning(), sessions.refreshRunning()]);
   return {
     throughout: await outcome(throughout, cells.throughout, statuses[0]),
     meanwhile: await outcome(meanwhile, cells.meanwhile, statuses[1]),
-    asking: await outcome(asking, cells.asking, statuses[2]),
+    asking: { ...(await outcome(asking, cells.asking, statuses[2])), prompts: cells.asking.prompts.length },
     idle: { next: await run(idle, "print('next')"), statuses: statuses[3] },
     connection,
     sockets,

@@ -90,7 +90,10 @@ class Channels:
         self.close()
 
     def close(self) -> None:
+        """Says goodbye and ends the connection."""
         self.socket.close(timeout=5)
+        # After a close by the server the package would leave its socket open.
+        self.socket.shutdown()
 
     def drop(self) -> None:
         """Ends the connection without a word, as a lost network does."""
@@ -141,6 +144,13 @@ class Channels:
         while not wanted(messages[-1]):
             messages.append(self.recv())
         return messages
+
+    def recv_close(self) -> int:
+        """Reads until the server closes the websocket, and returns the code it gives."""
+        opcode, data = self.socket.recv_data(control_frame=True)
+        while opcode != websocket.ABNF.OPCODE_CLOSE:
+            opcode, data = self.socket.recv_data(control_frame=True)
+        return int.from_bytes(data[:2], "big")
 
     def recv_execution(self, msg_id: str) -> Execution:
         """Everything that answers the request `msg_id`, each message once, up to its reply and idle."""

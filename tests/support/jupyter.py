@@ -12,9 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import requests
 from support.gateway import Gateway, new_token
 from support.log import LogReader
 from support.rest import Rest
+from support.wait import eventually
 
 READY = re.compile(r"Jupyter Server \S+ is running at:\s+\[[^]]*\] (http://[\w.:]+)/")
 DEADLINE = 60.0
@@ -66,6 +68,8 @@ class JupyterServer:
     def __enter__(self) -> Self:
         try:
             self.url = self._log.wait_for(READY, DEADLINE).group(1)
+            # It says so a moment before it listens.
+            eventually(self._answers, DEADLINE)
         except BaseException:
             self._end()
             raise
@@ -75,6 +79,12 @@ class JupyterServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
+
+    def _answers(self) -> bool:
+        try:
+            return self.rest.get("/api").ok
+        except requests.ConnectionError:
+            return False
 
     def _end(self) -> None:
         # SIGTERM makes it shut down its kernels on the gateway, which must be the test's own decision.

@@ -65,12 +65,16 @@ class LocalBackend:
         self._links: dict[str, _Link] = {}
         self._changes = Changes()
         self._tasks = Tasks("local backend")
-        self._synced = False
+        self._synced = asyncio.Event()
 
     @property
     def synced(self) -> bool:
         """Whether the state folder has been read once."""
-        return self._synced
+        return self._synced.is_set()
+
+    async def until_synced(self) -> None:
+        """Wait until the state folder has been read once."""
+        await self._synced.wait()
 
     @property
     def kernels(self) -> Mapping[str, ObservedKernel]:
@@ -114,6 +118,7 @@ class LocalBackend:
             raise BackendUnavailable(f"The state folder cannot be written: {error.strerror or error}") from None
         finally:
             self._starting.discard(kernel_id)
+            self._changes.notify(kernel_id)
             if kernel_id not in self._kernels:
                 self._ports.pop(kernel_id, None)
         return True
@@ -203,7 +208,7 @@ class LocalBackend:
                 await self._look_at(kernel_id)
         for path in self._folder.unfinished(before=time.time() - 60.0):
             await asyncio.to_thread(_delete, path)
-        self._synced = True
+        self._synced.set()
 
     async def _look_at(self, kernel_id: str) -> None:
         observed = self._kernels.get(kernel_id)
@@ -220,6 +225,7 @@ class LocalBackend:
             if time.time() - observed.ended > self._retention and kernel_id not in self._links:
                 await self.remove(kernel_id)
             return
+        begun = self._begun(observed)  # before the attempt: an agent listens before it is on record
         linked = kernel_id in self._links or await self._link(kernel_id)
         if self._kernels.get(kernel_id) is not observed:
             return  # somebody else's news came first
@@ -229,8 +235,14 @@ class LocalBackend:
                 self._set(ObservedKernel(record=observed.record, phase=Phase.RUNNING, endpoint=endpoint))
             if self._folder.end(kernel_id) is not None:
                 self._note_end(kernel_id)
-        elif time.time() - observed.record.created > START_GRACE or self._folder.end(kernel_id):
+        elif begun:
             self._note_end(kernel_id)
+
+    def _begun(self, observed: ObservedKernel) -> bool:
+        """Whether an agent was there, or should have been: one that does not listen then has ended."""
+        kernel_id = observed.record.kernel_id
+        late = time.time() - observed.record.created > START_GRACE
+        return late or bool(self._folder.pid(kernel_id, AGENT_PID)) or self._folder.end(kernel_id) is not None
 
     async def _link(self, kernel_id: str) -> bool:
         """Hold a connection to the agent, whose end is the agent's; False when nobody listens."""
@@ -239,8 +251,12 @@ class LocalBackend:
             _, link = await loop.create_unix_connection(
                 lambda: _Link(self._unlinked, kernel_id), str(self._folder.socket(kernel_id))
             )
-        except OSError:
+        except (FileNotFoundError, ConnectionRefusedError):
             return False
+        except OSError as error:
+            # No descriptor left, for example: that says nothing about the agent.
+            log.warning("An agent cannot be reached: %s", error, extra={"kernel_id": kernel_id})
+            return True
         if link.lost:
             return False
         if kernel_id in self._links:
@@ -284,7 +300,7 @@ class LocalBackend:
         )
 
     def _kill_processes(self, kernel_id: str) -> None:
-        processes.kill_agent(self._folder.pid(kernel_id, AGENT_PID))
+        processes.kill_agent(self._folder.pid(kernel_id, AGENT_PID), self._folder.of(kernel_id).resolve() / AGENT_LOG)
         processes.kill_group(self._folder.pid(kernel_id, KERNEL_PID), kernel_id)
 
     def _set(self, observed: ObservedKernel) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -168,18 +169,18 @@ class StateFolder:
             return ""
 
     def remove(self, kernel_id: str) -> None:
-        """Delete everything of a kernel; its id is free afterwards.
+        """Delete everything of a kernel; its id is free afterwards, and what cannot be deleted yet is `unfinished`.
 
         Raises:
-            OSError: something is left.
+            OSError: the id is not free.
         """
         self.socket(kernel_id).unlink(missing_ok=True)
-        gone = self.kernels / f"{_UNFINISHED}gone-{kernel_id}-{os.getpid()}"
+        gone = self.kernels / f"{_UNFINISHED}gone-{kernel_id}-{secrets.token_hex(4)}"
         try:
             self.of(kernel_id).rename(gone)
         except FileNotFoundError:
             return
-        shutil.rmtree(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def _socket_folder(self) -> Path | None:
         """None when socket paths inside the kernels' folders are short enough, else a short folder elsewhere."""

@@ -8,12 +8,19 @@ import signal
 from pathlib import Path
 
 PROC = Path("/proc")
-AGENT_MODULE = b"enterprise_gateway.agent"
 
 
-def kill_agent(pid: int) -> None:
-    """SIGKILL `pid` if it is still an agent."""
-    if pid and AGENT_MODULE in _read(pid, "cmdline"):
+def is_agent(pid: int, log: Path) -> bool:
+    """Whether `pid` is the agent that writes `log`; ids are used again, by other agents too."""
+    try:
+        return pid > 0 and (PROC / str(pid) / "fd" / "1").readlink() == log
+    except OSError:
+        return False
+
+
+def kill_agent(pid: int, log: Path) -> None:
+    """SIGKILL `pid` if it is the agent that writes `log`."""
+    if is_agent(pid, log):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
@@ -23,7 +30,7 @@ def kill_group(pgid: int, kernel_id: str) -> None:
 
     Without /proc nothing can be checked, and nothing is done.
     """
-    if not pgid or not PROC.is_dir():
+    if not pgid or not PROC.is_dir() or not _group_exists(pgid):
         return
     marker = f"KERNEL_ID={kernel_id}".encode()
     for entry in PROC.iterdir():
@@ -34,6 +41,16 @@ def kill_group(pgid: int, kernel_id: str) -> None:
             if os.getpgid(pid) == pgid and marker in _read(pid, "environ").split(b"\0"):
                 os.killpg(pgid, signal.SIGKILL)
                 return
+
+
+def _group_exists(pgid: int) -> bool:
+    try:
+        os.killpg(pgid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _read(pid: int, name: str) -> bytes:

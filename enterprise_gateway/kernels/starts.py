@@ -1,0 +1,234 @@
+"""A start, step by step: rules, intent, claim, wait. However often it is retried, there is one kernel.
+
+One event loop; starts run side by side, and what is being claimed counts towards the limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from enterprise_gateway.backends.base import Launch
+from enterprise_gateway.core.environment import EnvironmentSources, build_environment, parse_client_env
+from enterprise_gateway.core.keys import KernelSecrets
+from enterprise_gateway.core.launch import parse_kernel_id, parse_launch_timeout
+from enterprise_gateway.core.lifecycle import KernelState
+from enterprise_gateway.core.principals import Principal
+from enterprise_gateway.core.records import KernelRecord, ObservedKernel, Phase
+from enterprise_gateway.errors import Forbidden, KernelConflict, StartFailed
+from enterprise_gateway.kernels.policy import (
+    StartRequest,
+    StartRules,
+    check_limits,
+    username_for,
+    working_directory,
+)
+from enterprise_gateway.kernels.registry import Registry
+from enterprise_gateway.kernels.statuses import Statuses
+from enterprise_gateway.kernelspecs.access import may_use
+from enterprise_gateway.kernelspecs.catalog import Catalog
+from enterprise_gateway.kernelspecs.model import KernelSpec
+
+log = logging.getLogger(__name__)
+
+NEWS_SECONDS = 2.0
+"""How long the backend is given to notice that an agent has gone before that agent is asked again."""
+
+
+@dataclass(frozen=True)
+class _Start:
+    """One start request after the rules have been asked."""
+
+    rules: StartRules
+    owner: str
+    username: str
+    kernel_id: str
+    spec: KernelSpec
+    env: Mapping[str, str]
+    path: str
+
+    def record(self, key_id: str) -> KernelRecord:
+        now = time.time()
+        timeout = parse_launch_timeout(self.env.get("KERNEL_LAUNCH_TIMEOUT"), self.rules.launch_timeout)
+        return KernelRecord(
+            kernel_id=self.kernel_id,
+            spec_name=self.spec.name,
+            backend=self.spec.placement.backend,
+            owner=self.owner,
+            username=self.username,
+            created=now,
+            deadline=now + timeout,
+            key_id=key_id,
+        )
+
+    def launch(self, record: KernelRecord, environ: Mapping[str, str], secrets: KernelSecrets) -> Launch:
+        sources = EnvironmentSources(
+            gateway=environ,
+            inherited_envs=self.rules.inherited_envs,
+            spec=self.spec.env,
+            client=self.env,
+            kernel_id=self.kernel_id,
+            username=self.username,
+            language=self.spec.language,
+        )
+        wanted = "" if self.path else self.env.get("KERNEL_WORKING_DIR", "")
+        return Launch(
+            argv=self.spec.argv,
+            namespace={"kernel_id": self.kernel_id, "resource_dir": self.spec.resource_dir},
+            env=build_environment(sources),
+            cwd=existing_directory(self.rules.root_dir, self.path, wanted),
+            interrupt_mode=self.spec.interrupt_mode.value,
+            config=self.spec.placement.config,
+            secrets=secrets,
+            rules=msgspec.structs.replace(self.rules.agent, start_timeout=record.deadline - record.created),
+        )
+
+
+class Starter:
+    """Starts kernels."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        statuses: Statuses,
+        catalog: Catalog,
+        rules: StartRules,
+        environ: Mapping[str, str],
+    ) -> None:
+        self.rules = rules
+        """May be replaced at any time; a start under way goes on with those it began with."""
+        self._registry = registry
+        self._statuses = statuses
+        self._catalog = catalog
+        self._environ = environ
+        self._claiming: dict[str, KernelRecord] = {}
+
+    async def start(self, principal: Principal, request: StartRequest) -> ObservedKernel:
+        """Start a kernel and wait for it, as long as the rules say. Raises as `KernelManager.start`."""
+        start = self._check(principal, request)
+        deadline = time.monotonic() + start.rules.start_wait
+        observed = await self._existing(start) or await self._claim(start, deadline)
+        return await self._await(observed, deadline)
+
+    def _check(self, principal: Principal, request: StartRequest) -> _Start:
+        rules = self.rules
+        spec = self._catalog.get(request.name or self._catalog.default)
+        env = parse_client_env(request.env, rules.client_envs)
+        username = username_for(principal, env)
+        decision = may_use(spec, username, rules.authorized_users, rules.unauthorized_users)
+        if not decision.allowed:
+            raise Forbidden(decision.reason)
+        if spec.placement.backend not in self._registry.backends:
+            named = spec.placement.named or spec.placement.backend
+            known = ", ".join(sorted(self._registry.backends))
+            raise StartFailed(
+                f"Kernel spec {spec.name!r} asks for {named!r}, which this gateway does not offer; it has: {known}"
+            )
+        kernel_id = parse_kernel_id(env["KERNEL_ID"]) if "KERNEL_ID" in env else str(uuid.uuid4())
+        return _Start(rules, principal.name, username, kernel_id, spec, env, request.path)
+
+    async def _existing(self, start: _Start) -> ObservedKernel | None:
+        """The kernel that an earlier try started; one that has ended makes room.
+
+        Raises:
+            KernelConflict: the id is somebody else's, or of another spec.
+        """
+        observed = self._registry.lookup(start.kernel_id)
+        if observed is None:
+            return None
+        if observed.record.owner != start.owner or observed.record.spec_name != start.spec.name:
+            raise KernelConflict(f"KERNEL_ID {start.kernel_id} is in use; leave it out or choose another UUID")
+        if observed.phase is Phase.ENDED:
+            await self._registry.backend_of(observed).remove(start.kernel_id)
+            return None
+        return observed
+
+    async def _claim(self, start: _Start, deadline: float) -> ObservedKernel:
+        """Create the kernel, or wait for the one that somebody else is creating under the same id."""
+        record = start.record(self._registry.newest_key_id)
+        launch = start.launch(record, self._environ, self._registry.secrets(record))
+        backend = self._registry.backends[record.backend]
+        while True:
+            if await self._create(start.rules, record, launch):
+                log.info("Kernel %s is started for %s", start.spec.name, start.username, extra=_about(record))
+            observed = await self._existing(start)
+            if observed is not None:
+                return observed
+            if time.monotonic() > deadline:
+                raise StartFailed(f"KERNEL_ID {start.kernel_id} is being started elsewhere; ask again")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NEWS_SECONDS):
+                    await backend.changed(start.kernel_id)
+
+    async def _create(self, rules: StartRules, record: KernelRecord, launch: Launch) -> bool:
+        others = {each.record.kernel_id: each.record for each in self._registry.observed() if _counts(each)}
+        others |= self._claiming
+        others.pop(record.kernel_id, None)
+        check_limits(rules, record.username, others.values())
+        self._claiming[record.kernel_id] = record
+        try:
+            return await self._registry.backends[record.backend].create(record, launch)
+        finally:
+            self._claiming.pop(record.kernel_id, None)
+
+    async def _await(self, observed: ObservedKernel, deadline: float) -> ObservedKernel:
+        """Wait until the kernel is ready, has ended, or `deadline` is over."""
+        kernel_id = observed.record.kernel_id
+        while (remaining := deadline - time.monotonic()) > 0:
+            current = self._registry.lookup(kernel_id)
+            if current is None:
+                raise StartFailed("The kernel was shut down while it started")
+            if current.phase is Phase.ENDED:
+                raise _start_failed(current)
+            if self._registry.address(current) is None:
+                await self._news(current, remaining)
+                continue
+            status = await self._statuses.when_started(current, remaining)
+            if status is not None and status.state is not KernelState.ENDED:
+                break
+            await self._news(current, min(remaining, NEWS_SECONDS))
+        return self._registry.lookup(kernel_id) or observed
+
+    async def _news(self, observed: ObservedKernel, timeout: float) -> None:
+        """Wait for the backend to see more than `observed`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._registry.lookup(observed.record.kernel_id) is observed:
+                    await self._registry.changed(observed)
+
+    def __repr__(self) -> str:
+        return f"<Starter {len(self._claiming)} being claimed>"
+
+
+def existing_directory(root: str, path: str, wanted: str) -> str:
+    """Where a kernel begins: the nearest existing folder on the way to `path` below `root`, or `wanted`.
+
+    `wanted` (`KERNEL_WORKING_DIR`) is a path on the client's machine: it counts only where it exists here too.
+    """
+    if wanted and Path(wanted).is_dir():
+        return wanted
+    folder = Path(root) / working_directory(path)
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return str(folder)
+
+
+def _start_failed(observed: ObservedKernel) -> StartFailed:
+    tail = observed.log_tail.strip()
+    return StartFailed(observed.reason + (f"\n{tail}" if tail else ""))
+
+
+def _counts(observed: ObservedKernel) -> bool:
+    return observed.phase is not Phase.ENDED
+
+
+def _about(record: KernelRecord) -> dict[str, str]:
+    return {"kernel_id": record.kernel_id}

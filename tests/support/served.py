@@ -1,0 +1,80 @@
+"""A gateway in the test's own event loop, over whatever backend the test gives it: no process, no settings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from enterprise_gateway.backends.base import Backend
+from enterprise_gateway.core.agents import AgentRules
+from enterprise_gateway.core.keys import MasterKeys
+from enterprise_gateway.core.secret import Secret
+from enterprise_gateway.core.tokens import TokenTable
+from enterprise_gateway.kernels.manager import KernelManager
+from enterprise_gateway.kernels.policy import StartRules
+from enterprise_gateway.kernelspecs.catalog import Catalog
+from enterprise_gateway.web.api import Api
+from enterprise_gateway.web.channels import ChannelsRoute
+from enterprise_gateway.web.identity import Guard
+from enterprise_gateway.web.server import HttpRules, Sites, listen, make_app
+
+TOKEN = "a-token-of-no-value"
+KEYS = MasterKeys([bytes(range(32))])
+
+RULES = StartRules(
+    client_envs=(),
+    inherited_envs=(),
+    authorized_users=frozenset(),
+    unauthorized_users=frozenset(),
+    max_kernels=None,
+    max_kernels_per_user=-1,
+    launch_timeout=60.0,
+    start_wait=10.0,
+    root_dir="/",
+    agent=AgentRules(start_timeout=60.0),
+)
+
+
+@dataclass
+class Served:
+    """Its parts and its address."""
+
+    kernels: KernelManager
+    channels: ChannelsRoute
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def new_manager(backend: Backend, folders: Sequence[Path] = (), **rules: object) -> KernelManager:
+    """A manager over one backend, with the native kernel spec and those in `folders`."""
+    catalog = Catalog(folders, default_name="python3")
+    return KernelManager({"local": backend}, catalog, msgspec.structs.replace(RULES, **rules), KEYS, {})
+
+
+@contextlib.asynccontextmanager
+async def served(backend: Backend, **rules: object) -> AsyncIterator[Served]:
+    """Serves on a free port until it is left."""
+    kernels = new_manager(backend, **rules)
+    channels = ChannelsRoute(kernels.registry, "this-replica")
+    api = Api(kernels, "/", list_kernels=True)
+    app = make_app(api, channels, Guard(TokenTable(Secret(TOKEN)), "", ""), http_rules())
+    sites = Sites()
+    listener = listen("127.0.0.1", 0, 0)
+    await sites.serve(app, listener)
+    try:
+        yield Served(kernels, channels, listener.getsockname()[1])
+    finally:
+        await kernels.agents.close()
+        await sites.close()
+
+
+def http_rules() -> HttpRules:
+    """No operator has decided anything."""
+    return HttpRules(base_url="/", cors={}, max_body=1024 * 1024, trust_xheaders=False)
