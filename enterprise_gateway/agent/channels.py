@@ -17,7 +17,7 @@ import zmq
 from enterprise_gateway.core.records import ConnectionInfo
 from enterprise_gateway.errors import ProtocolError
 from enterprise_gateway.wire.kernel import Signer
-from enterprise_gateway.wire.message import Message, Part
+from enterprise_gateway.wire.message import CHANNELS, Message, Part
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ class Channels:
         self._signer = Signer(connection.key.encode(), connection.signature_scheme)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
-        self._held: deque[tuple[str, list[Part]]] = deque()
+        # One queue a channel: a kernel that waits for input reads stdin and control, but no shell.
+        self._held: dict[str, deque[list[Part]]] = {channel: deque() for channel in CHANNELS}
         self._held_size = 0
         self._holding = True
         self._loop = asyncio.get_running_loop()
@@ -97,28 +98,29 @@ class Channels:
     def terminate(self) -> None:
         """Disconnect for good."""
         self.close()
-        self._held.clear()
+        self._forget_held()
         self._context.destroy(linger=0)
 
     def release(self) -> None:
         """The kernel is ready: send what was held."""
         self._holding = False
-        self._send_held()
+        for channel in self._held:
+            self._send_held(channel)
 
     def discard_held(self) -> None:
         """Forget what the kernel has not taken: it was meant for a process that is gone."""
         was_full = self.backed_up
-        self._held.clear()
-        self._held_size = 0
+        self._forget_held()
         if was_full:
             self._full(False)
 
     def send(self, message: Message) -> None:
-        """Pass a client's message to the kernel, in order; it is held while the kernel cannot take it."""
+        """Pass a client's message to the kernel, in its channel's order; it is held while the kernel cannot take it."""
         parts = self._signer.encode(message)
-        if self._holding or self._held or not self._try_send(message.channel, parts):
+        held = self._held[message.channel]
+        if self._holding or held or not self._try_send(message.channel, parts):
             was_full = self.backed_up
-            self._held.append((message.channel, parts))
+            held.append(parts)
             self._held_size += sum(map(len, parts))
             if not was_full and self.backed_up:
                 self._full(True)
@@ -138,11 +140,11 @@ class Channels:
         self._loop.call_soon(self._drain, channel, socket)
         return True
 
-    def _send_held(self) -> None:
+    def _send_held(self, channel: str) -> None:
         was_full = self.backed_up
-        while self._held and self._try_send(*self._held[0]):
-            _, parts = self._held.popleft()
-            self._held_size -= sum(map(len, parts))
+        held = self._held[channel]
+        while held and self._try_send(channel, held[0]):
+            self._held_size -= sum(map(len, held.popleft()))
         if was_full and not self.backed_up:
             self._full(False)
 
@@ -159,12 +161,17 @@ class Channels:
                 except ProtocolError as error:
                     log.warning("Dropped a message on %s: %s", channel, error)
         except zmq.Again:
-            if self._held and not self._holding:
-                self._send_held()
+            if self._held.get(channel) and not self._holding:
+                self._send_held(channel)
         else:
             self._loop.call_soon(self._drain, channel, socket)
         if count:
             self._drained()
+
+    def _forget_held(self) -> None:
+        for held in self._held.values():
+            held.clear()
+        self._held_size = 0
 
     def _address(self, channel: str) -> str:
         port = getattr(self._connection, f"{channel}_port")

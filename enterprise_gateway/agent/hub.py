@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 MAX_PENDING = 10_000
 """Requests whose reply is awaited; beyond, the oldest are routed by their session instead."""
-MAX_DETACHED = 64
+MAX_CLIENTS = 10_000
+"""Names by which clients sign their messages; beyond, the oldest are forgotten."""
+MAX_DETACHED = 16
 """Sessions kept for clients that are away; beyond, those longest away are forgotten."""
 
 
@@ -108,6 +110,8 @@ class Hub:
         self.activity.touch(time.time())
         if header.session:
             self._by_client[header.session] = session
+            if len(self._by_client) > MAX_CLIENTS:
+                del self._by_client[next(iter(self._by_client))]
         if header.msg_type.endswith("_request"):
             self._pending[header.msg_id] = _Pending(session, header, message.header, message.channel)
             if len(self._pending) > MAX_PENDING:
@@ -121,6 +125,7 @@ class Hub:
         parent = parse_header(message.parent_header)
         if message.channel == "iopub":
             self.heard_iopub = True
+            self.author.kernel_session = header.session or self.author.kernel_session
         if parent.session == self.author.session or header.msg_type == "iopub_welcome":
             self._own_message(message, header)
             return
@@ -197,6 +202,7 @@ class Hub:
 
     def _forget(self, session: Session) -> None:
         self._dirty.discard(session)
+        self._progress.set()
         del self._sessions[session.id]
         self._by_client = {name: each for name, each in self._by_client.items() if each is not session}
         self._pending = {name: each for name, each in self._pending.items() if each.session is not session}

@@ -177,7 +177,8 @@ class Kernel:
         try:
             process = await KernelProcess.spawn(self.config.process, self.output)
         except (OSError, ValueError) as error:
-            return Died(f"the kernel's command cannot be run: {error}", None, 0.0)
+            config = self.config.process
+            return Died(f"{config.argv[0]!r} cannot be run in {config.cwd!r}: {error}", None, 0.0)
         self._process = process
         self._note_pid(process.pid)
         self.channels.open()

@@ -43,7 +43,7 @@ async def _run(config: AgentConfig, folder: Path, listener: socket.socket) -> No
     loop.add_signal_handler(signal.SIGTERM, kernel.end, "its agent was told to end (SIGTERM)")
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     server = await loop.create_unix_server(Routes(kernel).connection, sock=listener)
-    housekeeping = loop.create_task(_housekeeping(kernel, config), name="housekeeping")
+    housekeeping = loop.create_task(_housekeeping(kernel, config, folder), name="housekeeping")
     try:
         report = await kernel.run()
         log.info("Kernel ended: %s", report.reason)
@@ -72,7 +72,10 @@ async def _linger(kernel: Kernel, config: AgentConfig, server: asyncio.AbstractS
     await hub.closed()
 
 
-async def _housekeeping(kernel: Kernel, config: AgentConfig) -> None:
+async def _housekeeping(kernel: Kernel, config: AgentConfig, folder: Path) -> None:
     while True:
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        if not folder.is_dir():
+            kernel.end("its folder is gone, so no gateway could find it again")
+            return
         kernel.hub.forget_detached(time.time() - config.rules.session_grace)

@@ -53,10 +53,13 @@ class Author:
 
     def __init__(self, session: str) -> None:
         self.session = session
+        """Session of the agent's own requests to the kernel."""
+        self.kernel_session = session
+        """Session of messages in the kernel's name: JupyterLab drops what it has queued when that changes."""
 
     def request(self, channel: str, msg_type: str, content: dict[str, Any]) -> Message:
         """A request to the kernel on `channel`."""
-        header, _ = self._header(msg_type)
+        header, _ = _header(msg_type, self.session)
         return Message(channel, header, b"{}", b"{}", json.dumps(content).encode(), [])
 
     def status(self, execution_state: str, parent: bytes = b"{}") -> Outgoing:
@@ -77,20 +80,19 @@ class Author:
     def _outgoing(
         self, channel: str, msg_type: str, content: dict[str, Any], parent: bytes, *, essential: bool
     ) -> Outgoing:
-        raw, header = self._header(msg_type)
+        raw, header = _header(msg_type, self.kernel_session)
         message = Message(channel, raw, parent, b"{}", json.dumps(content).encode(), [])
         return Outgoing(message, header, essential=essential)
 
-    def _header(self, msg_type: str) -> tuple[bytes, Header]:
-        msg_id = uuid.uuid4().hex
-        raw = msgspec.json.encode(
-            {
-                "msg_id": msg_id,
-                "msg_type": msg_type,
-                "session": self.session,
-                "username": "gateway",
-                "date": datetime.datetime.now(datetime.UTC).isoformat(),
-                "version": "5.4",
-            }
-        )
-        return raw, Header(msg_id=msg_id, msg_type=msg_type, session=self.session)
+
+def _header(msg_type: str, session: str) -> tuple[bytes, Header]:
+    msg_id = uuid.uuid4().hex
+    fields = {
+        "msg_id": msg_id,
+        "msg_type": msg_type,
+        "session": session,
+        "username": "gateway",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(),
+        "version": "5.4",
+    }
+    return msgspec.json.encode(fields), Header(msg_id=msg_id, msg_type=msg_type, session=session)

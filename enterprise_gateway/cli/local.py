@@ -112,7 +112,12 @@ class LocalKernels:
             return ObservedKernel(record=record, phase=Phase.STARTING)
         report = report or self._lost(kernel_id)
         return ObservedKernel(
-            record=record, phase=Phase.ENDED, reason=report.reason, ended=report.time, log_tail=report.log_tail
+            record=record,
+            phase=Phase.ENDED,
+            reason=report.reason,
+            ended=report.time,
+            exit_code=report.exit_code,
+            log_tail=report.log_tail,
         )
 
     def _lost(self, kernel_id: str) -> EndReport:

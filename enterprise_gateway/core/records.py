@@ -68,6 +68,8 @@ class ObservedKernel(msgspec.Struct, frozen=True, kw_only=True):
     """Why it ended."""
     ended: float = 0.0
     """Unix seconds of the end."""
+    exit_code: int | None = None
+    """Of a kernel that ended by itself; negative is the signal that ended it."""
     log_tail: str = ""
     """The last output of a kernel that ended."""
     progress: tuple[ProgressEvent, ...] = ()

@@ -80,10 +80,10 @@ class AgentClient:
         try:
             async with asyncio.timeout(QUICK + wait):
                 return await self._exchange(address.endpoint, head)
-        except (OSError, EOFError, ProtocolError) as error:
-            raise KernelUnresponsive(f"The kernel's agent cannot be reached: {error}") from None
         except TimeoutError:
             raise KernelUnresponsive(f"The kernel's agent did not answer within {QUICK + wait:g} s") from None
+        except (OSError, EOFError, ProtocolError) as error:
+            raise KernelUnresponsive(f"The kernel's agent cannot be reached: {error}") from None
 
     async def _exchange(self, endpoint: UnixEndpoint, head: bytes) -> bytes:
         streams = self._idle.pop(endpoint, None) or await asyncio.open_unix_connection(endpoint.path)

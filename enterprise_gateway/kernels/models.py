@@ -38,6 +38,8 @@ class KernelHistory(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     created: str
     ended: str | None
+    exit_code: int | None
+    """Of a kernel that ended by itself; negative is the signal that ended it."""
     log_tail: str
 
 
@@ -68,7 +70,7 @@ def kernel_model(observed: ObservedKernel, status: AgentStatus | None) -> Kernel
         name=record.spec_name,
         last_activity=utc(status.last_activity if status else record.created),
         execution_state="dead" if ended else status.execution_state if status else "starting",
-        connections=status.connections if status else 0,
+        connections=status.connections if status and not ended else 0,
         reason=observed.reason or (status.reason if status else ""),
         progress=[_progress(event) for event in observed.progress],
     )
@@ -84,6 +86,7 @@ def kernel_history(observed: ObservedKernel, kernel: KernelModel) -> KernelHisto
         backend=record.backend,
         created=utc(record.created),
         ended=utc(observed.ended) if observed.ended else None,
+        exit_code=observed.exit_code,
         log_tail=observed.log_tail,
     )
 

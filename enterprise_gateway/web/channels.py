@@ -50,9 +50,10 @@ class _Handshake(NamedTuple):
 class ChannelsRoute:
     """Handles `GET /api/kernels/{kernel_id}/channels` of one replica."""
 
-    def __init__(self, registry: Registry, replica: str) -> None:
+    def __init__(self, registry: Registry, replica: str, agent_wait: float = AGENT_WAIT) -> None:
         self._registry = registry
         self._replica = replica
+        self._agent_wait = agent_wait
         self._open: dict[str, int] = {}
 
     @property
@@ -68,7 +69,7 @@ class ChannelsRoute:
         kernel_id = request.match_info["kernel_id"]
         principal = request[PRINCIPAL]
         observed = self._registry.find(principal, kernel_id)
-        address = await self._address(principal, observed, AGENT_WAIT)
+        address = await self._address(principal, observed, self._agent_wait)
         self._open[kernel_id] = self._open.get(kernel_id, 0) + 1
         metrics.WEBSOCKETS.inc()
         try:

@@ -31,7 +31,7 @@ def test_it_runs_code_and_collects_outputs(report: Report) -> None:
     reply = report["code"]
     assert reply["status"] == "ok"
     assert [output["output_type"] for output in reply["outputs"]] == ["stream", "execute_result"]
-    assert reply["outputs"][0]["text"] == "out\n"
+    assert reply["outputs"][0]["text"] == "out"
     assert reply["outputs"][1]["data"]["text/plain"] == "42"
 
 
@@ -47,7 +47,7 @@ def test_it_sets_and_reads_variables(report: Report) -> None:
 
 def test_it_answers_input(report: Report) -> None:
     assert report["input"]["questions"] == ["who? "]
-    assert report["input"]["outputs"][0]["text"] == "hello world\n"
+    assert report["input"]["outputs"][0]["text"] == "hello world"
 
 
 def test_it_interrupts_running_code(report: Report) -> None:
@@ -63,5 +63,5 @@ def test_it_ends_the_kernel_it_started(gateway: Gateway, report: Report) -> None
 
 
 def test_it_leaves_the_kernel_it_joined(gateway: Gateway, kernel_id: str, report: Report) -> None:
-    assert report["joined"]["outputs"][0]["text"] == "1\n"
+    assert report["joined"]["outputs"][0]["data"]["text/plain"] == "42"
     assert kernel_id in gateway.rest.kernel_ids()

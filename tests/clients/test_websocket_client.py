@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import websocket
-from support.channels import V1, Channels, Message
+from support.channels import V1, Channels, Execution, Message
 from support.gateway import Gateway
 
 SUBPROTOCOLS = [pytest.param((), id="legacy"), pytest.param((V1,), id="v1")]
@@ -208,6 +208,6 @@ def test_two_clients_see_all_output_and_only_their_own_replies(
         )
         marker = second.send_code("print('from the second')")
         rest = second.recv_execution(marker)
-    assert [m["content"]["text"] for m in seen if m["msg_type"] == "stream"] == ["from the first\n"]
+    assert Execution(seen).text == "from the first\n"
     assert rest.text == "from the second\n"
     assert not [m for m in seen if m["channel"] == "shell" and m["parent_header"].get("msg_id") == request]

@@ -17,8 +17,8 @@ from support.wait import eventually
 
 LIMIT = 2
 ENDLESS = "import time; print('running', flush=True); time.sleep(600)"
-START_TIMEOUT = 2
-RETENTION = 3
+START_TIMEOUT = 1
+RETENTION = 2
 
 DOES_NOT_START = {
     "exits": spec("/bin/sh", "-c", "echo 'no module named nothing' >&2; exit 3"),

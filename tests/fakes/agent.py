@@ -37,6 +37,11 @@ class FakeAgent:
         """Whether handshakes are answered with a 401."""
         self.sends_with_handshake = b""
         """Bytes written together with each 101."""
+        self.may_answer = asyncio.Event()
+        """Cleared by a test that wants to hold handshakes."""
+        self.may_answer.set()
+        self.asked = asyncio.Semaphore(0)
+        """Released once by each handshake that has come."""
         self.sockets: asyncio.Queue[AgentSocket] = asyncio.Queue()
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -68,6 +73,8 @@ class FakeAgent:
     async def _upgrade(
         self, head: http1.RequestHead, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        self.asked.release()
+        await self.may_answer.wait()
         if self.refuses:
             writer.write(http1.encode_response(401, "Unauthorized", [("Content-Length", "0")]))
             return

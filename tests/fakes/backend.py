@@ -33,6 +33,7 @@ class FakeBackend:
         self.shows_at_once = True
         """Whether a new kernel is in `kernels` when `create` returns; a watched store shows it a moment later."""
         self._changes = Changes()
+        self._watched: list[str] = []
 
     async def run(self) -> None:
         """There is nothing to watch."""
@@ -60,12 +61,17 @@ class FakeBackend:
         self._changes.notify(kernel_id)
 
     async def changed(self, kernel_id: str) -> None:
+        self._watched.append(kernel_id)
         await self._changes.wait(kernel_id)
 
     async def logs(self, kernel_id: str) -> str:
         return f"output of {kernel_id}\n"
 
     # The test's side.
+
+    def is_watched(self, kernel_id: str) -> bool:
+        """Whether somebody has waited for news about a kernel."""
+        return kernel_id in self._watched
 
     def put(self, record: KernelRecord) -> None:
         """A kernel is there, without an agent."""

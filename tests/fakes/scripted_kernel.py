@@ -82,7 +82,7 @@ class ScriptedKernel:
         self.publish("status", {"execution_state": "busy"})
         try:
             reply = self._handle(msg_type, content)
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever the test's code raised
             reply = {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
         self._asked, self._parent = asked, parent
         self._send(channel, [*asked, *self._message(msg_type.replace("_request", "_reply"), reply)])

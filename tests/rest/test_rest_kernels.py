@@ -33,7 +33,7 @@ def test_a_start_answers_201_with_the_model_and_its_location(rest: Rest) -> None
     assert model["id"] not in rest.kernel_ids()
 
 
-@pytest.mark.parametrize("body", [None, "", "{}"])
+@pytest.mark.parametrize("body", [None, "", "{}", '{"name": null, "path": null, "env": null}'])
 def test_a_start_without_a_name_takes_the_default_kernel(rest: Rest, body: str | None) -> None:
     answer = rest.post("/api/kernels", data=body)
     assert answer.status_code == 201, answer.text

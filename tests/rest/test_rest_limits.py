@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from support.gateway import Gateway
-from support.rest import Rest, assert_error
+from support.gateway import Gateway, StartGateway
+from support.rest import Rest, answer_of, assert_error
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +64,11 @@ def test_who_is_not_on_the_list_of_the_allowed_is_refused(rest: Rest) -> None:
 
 def test_the_list_of_the_refused_wins(rest: Rest) -> None:
     assert_error(start(rest, "mallory"), 403, "mallory")
+
+
+def test_lists_can_be_switched_off_and_one_kernel_stays_readable(start_gateway: StartGateway) -> None:
+    rest = start_gateway(EG_LIST_KERNELS="False").rest
+    kernel_id = rest.start_kernel()
+    assert_error(rest.get("/api/kernels"), 403, "EG_LIST_KERNELS")
+    assert_error(rest.get("/api/sessions"), 403, "EG_LIST_KERNELS")
+    assert answer_of(rest.get(f"/api/kernels/{kernel_id}"))["id"] == kernel_id

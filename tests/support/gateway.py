@@ -223,7 +223,6 @@ class Gateway:
             "EG_IP": "127.0.0.1",
             "EG_OPS_PORT": "0",
             "EG_STATE_DIR": str(self.state_dir),
-            "EG_LIST_KERNELS": "True",
             "EG_UNAUTHORIZED_USERS": "nobody",
         }
         for name, value in self._settings.items():

@@ -17,6 +17,9 @@ from jupyter_kernel_client import JupyterKernelClient
 # Its thread may miss the end of its own socket and then sits in a select for ten seconds.
 QUICK = {"timeout": 3}
 
+WRITE = "import sys; _ = sys.stdout.write"
+"""Prints as one message: a kernel may send the end of a printed line by itself."""
+
 
 def interrupt(client: JupyterKernelClient) -> Any:
     """The reply to code that was interrupted while it ran."""
@@ -47,7 +50,7 @@ def answer_input(client: JupyterKernelClient) -> Any:
         questions.append(message["content"]["prompt"])
         client._manager.client.input("world")
 
-    reply = client.execute("print('hello ' + input('who? '))", allow_stdin=True, stdin_hook=answer)
+    reply = client.execute(f"{WRITE}('hello ' + input('who? '))", allow_stdin=True, stdin_hook=answer)
     return {"questions": questions, "outputs": reply["outputs"]}
 
 
@@ -57,7 +60,7 @@ def live(client: JupyterKernelClient) -> dict[str, Any]:
         "id": client.id,
         "listed": [kernel["id"] for kernel in client.list_kernels()],
         "info": client.kernel_info,
-        "code": client.execute("print('out'); 6 * 7"),
+        "code": client.execute(f"{WRITE}('out'); 6 * 7"),
         "input": answer_input(client),
         "interrupted": interrupt(client),
     }
@@ -77,7 +80,7 @@ def main() -> None:
     with JupyterKernelClient(
         server_url=url, token=token, kernel_id=running_kernel, client_kwargs=dict(QUICK)
     ) as client:
-        report["joined"] = client.execute("print(1)")
+        report["joined"] = client.execute("6 * 7")
     print(json.dumps(report), flush=True)
     # Not waiting for the threads it left.
     os._exit(0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ import msgspec
 from enterprise_gateway.backends.base import Backend
 from enterprise_gateway.core.agents import AgentRules
 from enterprise_gateway.core.keys import MasterKeys
+from enterprise_gateway.core.principals import SHARED_TOKEN_PRINCIPAL
+from enterprise_gateway.core.records import KernelRecord
 from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.core.tokens import TokenTable
 from enterprise_gateway.kernels.manager import KernelManager
@@ -23,6 +27,7 @@ from enterprise_gateway.web.identity import Guard
 from enterprise_gateway.web.server import HttpRules, Sites, listen, make_app
 
 TOKEN = "a-token-of-no-value"
+REPLICA = "this-replica"
 KEYS = MasterKeys([bytes(range(32))])
 
 RULES = StartRules(
@@ -59,10 +64,10 @@ def new_manager(backend: Backend, folders: Sequence[Path] = (), **rules: object)
 
 
 @contextlib.asynccontextmanager
-async def served(backend: Backend, **rules: object) -> AsyncIterator[Served]:
-    """Serves on a free port until it is left."""
+async def served(backend: Backend, *, agent_wait: float = 30.0, **rules: object) -> AsyncIterator[Served]:
+    """Serves on a free port until it is left; `agent_wait` is how long a websocket handshake waits for its agent."""
     kernels = new_manager(backend, **rules)
-    channels = ChannelsRoute(kernels.registry, "this-replica")
+    channels = ChannelsRoute(kernels.registry, REPLICA, agent_wait)
     api = Api(kernels, "/", list_kernels=True)
     app = make_app(api, channels, Guard(TokenTable(Secret(TOKEN)), "", ""), http_rules())
     sites = Sites()
@@ -78,3 +83,18 @@ async def served(backend: Backend, **rules: object) -> AsyncIterator[Served]:
 def http_rules() -> HttpRules:
     """No operator has decided anything."""
     return HttpRules(base_url="/", cors={}, max_body=1024 * 1024, trust_xheaders=False)
+
+
+def new_record(kernel_id: str = "", owner: str = SHARED_TOKEN_PRINCIPAL.name) -> KernelRecord:
+    """The record of a kernel that was started just now."""
+    now = time.time()
+    return KernelRecord(
+        kernel_id=kernel_id or str(uuid.uuid4()),
+        spec_name="python3",
+        backend="local",
+        owner=owner,
+        username=owner,
+        created=now,
+        deadline=now + 60,
+        key_id=KEYS.newest_id,
+    )

@@ -295,6 +295,7 @@ class LocalBackend:
                 endpoint=observed.endpoint,
                 reason=report.reason,
                 ended=report.time,
+                exit_code=report.exit_code,
                 log_tail=report.log_tail,
             )
         )
