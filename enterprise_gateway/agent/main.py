@@ -75,7 +75,7 @@ async def _linger(kernel: Kernel, config: AgentConfig, server: asyncio.AbstractS
 async def _housekeeping(kernel: Kernel, config: AgentConfig, folder: Path) -> None:
     while True:
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
-        if not folder.is_dir():
+        if not folder.is_dir():  # noqa: ASYNC240 - one stat twice a minute
             kernel.end("its folder is gone, so no gateway could find it again")
             return
         kernel.hub.forget_detached(time.time() - config.rules.session_grace)

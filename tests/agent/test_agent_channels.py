@@ -171,24 +171,41 @@ async def test_until_the_kernel_is_ready_messages_are_held_but_for_the_agents_ow
     assert kernel.receive("control")[1] == request(2, "control")
 
 
-async def test_what_is_held_for_a_process_that_is_gone_does_not_reach_the_next(agent, kernel):
+@pytest.fixture
+def next_kernel(agent: Agent, kernel: KernelSockets, connection: ConnectionInfo) -> Iterator[Callable[[], KernelSockets]]:
+    """Ends the kernel's process, so to speak, and begins another on the same ports."""
+    made = []
+
+    def restart() -> KernelSockets:
+        agent.channels.close()
+        kernel.close()
+        made.append(KernelSockets(connection))
+        return made[-1]
+
+    yield restart
+    for sockets in made:
+        sockets.close()
+
+
+async def test_what_is_held_for_a_process_that_is_gone_does_not_reach_the_next(agent, next_kernel):
     agent.channels.open()
     agent.channels.send(request(1))
-    agent.channels.close()
+    reborn = next_kernel()
     agent.channels.discard_held()
     agent.channels.open()
     agent.channels.send(request(2))
     agent.channels.release()
-    assert kernel.receive("shell")[1] == request(2)
+    assert reborn.receive("shell")[1] == request(2)
 
 
-async def test_what_came_between_two_lives_of_the_kernel_reaches_the_second(agent, kernel):
+async def test_what_comes_between_two_lives_of_the_kernel_reaches_the_second(agent, next_kernel):
     agent.channels.open()
-    agent.channels.close()
+    agent.channels.release()
+    reborn = next_kernel()
     agent.channels.send(request(1))
     agent.channels.open()
     agent.channels.release()
-    assert kernel.receive("shell")[1] == request(1)
+    assert reborn.receive("shell")[1] == request(1)
 
 
 async def fill(agent: Agent, until: Callable[[], bool], size: int) -> list[Message]:
