@@ -27,7 +27,7 @@ check: $(VENV)/.dev  ## style, types, imports between floors, documentation
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/mkdocs build --quiet --strict --site-dir $(abspath $(VENV))/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir $(abspath $(VENV))/site
 
 docs: $(VENV)/.dev  ## the documentation on http://127.0.0.1:8000
 	$(BIN)/python -m enterprise_gateway.config.page > docs/configuration.md

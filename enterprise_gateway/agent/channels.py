@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from enterprise_gateway.core.records import ConnectionInfo
 from enterprise_gateway.errors import ProtocolError
@@ -28,6 +29,9 @@ RECONNECT_MS = 10
 MAX_RECONNECT_MS = 200
 RECEIVE_HIGH_WATER = 100_000
 """Messages libzmq may hold for us; beyond, the kernel's PUB socket begins to drop."""
+LAST_WORDS_SILENCE = 0.5
+"""Seconds without a message after which a connection that outlived the kernel's process is given up."""
+LAST_WORDS_POLL = 0.005
 HELD_LIMIT = 4 * 1024 * 1024
 """Bytes for the kernel held here before clients are no longer read."""
 
@@ -61,6 +65,9 @@ class Channels:
         self._held: dict[str, deque[list[Part]]] = {channel: deque() for channel in CHANNELS}
         self._held_size = 0
         self._holding = True
+        self._taken = 0
+        self._monitor: zmq.Socket[bytes] | None = None
+        """Tells when iopub is connected and disconnected."""
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -78,6 +85,7 @@ class Channels:
             socket.reconnect_ivl = RECONNECT_MS
             socket.reconnect_ivl_max = MAX_RECONNECT_MS
             if kind == zmq.SUB:
+                self._monitor = socket.get_monitor_socket(zmq.Event.CONNECTED | zmq.Event.DISCONNECTED)
                 socket.rcvhwm = RECEIVE_HIGH_WATER
                 socket.subscribe(b"")
             else:
@@ -88,8 +96,26 @@ class Channels:
             self._loop.add_reader(socket.fileno(), self._drain, channel, socket)
             self._loop.call_soon(self._drain, channel, socket)
 
+    async def last_words(self) -> None:
+        """Take everything that a process which has ended had sent: libzmq may still be reading it."""
+        connected = False
+        heard = self._loop.time()
+        while (connected := self._is_connected(connected)) and self._loop.time() - heard < LAST_WORDS_SILENCE:
+            taken = self._taken
+            await asyncio.sleep(LAST_WORDS_POLL)
+            if self._taken != taken:
+                heard = self._loop.time()
+        for channel, socket in self._sockets.items():
+            while socket.poll(0):
+                self._drain(channel, socket)
+                await asyncio.sleep(0)
+
     def close(self) -> None:
         """Disconnect; what is still held stays for the next `open`."""
+        if self._monitor is not None:
+            self._sockets["iopub"].disable_monitor()
+            self._monitor.close(linger=0)
+            self._monitor = None
         for socket in self._sockets.values():
             self._loop.remove_reader(socket.fileno())
             socket.close()
@@ -156,6 +182,7 @@ class Channels:
             while count < BATCH:
                 frames = _receive(socket)
                 count += 1
+                self._taken += 1
                 try:
                     self._received(self._signer.decode(channel, frames))
                 except ProtocolError as error:
@@ -167,6 +194,13 @@ class Channels:
             self._loop.call_soon(self._drain, channel, socket)
         if count:
             self._drained()
+
+    def _is_connected(self, before: bool) -> bool:
+        """Whether iopub is connected, if it was `before` the events that were not read yet."""
+        connected = before
+        while self._monitor is not None and self._monitor.poll(0):
+            connected = parse_monitor_message(self._monitor.recv_multipart())["event"] == zmq.Event.CONNECTED
+        return connected
 
     def _forget_held(self) -> None:
         for held in self._held.values():

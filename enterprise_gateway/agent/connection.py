@@ -58,7 +58,8 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, handler: Handler, upgrade: Upgrade, websocket_path: str) -> None:
+    def __init__(self, handler: Handler, upgrade: Upgrade, websocket_path: str, lost: Callable[[], None]) -> None:
+        self._lost = lost
         self._handler = handler
         self._upgrade = upgrade
         self._websocket_path = websocket_path
@@ -90,6 +91,7 @@ class Connection(asyncio.Protocol):
             self._upgraded.writable_again()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
+        self._lost()
         if self._answering is not None:
             self._answering.cancel()
         if self._upgraded is not None:

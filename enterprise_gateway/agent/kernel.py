@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from enterprise_gateway.agent.channels import Channels
 from enterprise_gateway.agent.hub import Hub
 from enterprise_gateway.agent.outgoing import Author
+from enterprise_gateway.agent.parked import ParkedProcess
 from enterprise_gateway.agent.process import KernelProcess, OutputLog, describe_exit
 from enterprise_gateway.core.agents import AgentConfig, AgentStatus
 from enterprise_gateway.core.culling import Usage, cull_reason, seconds_to_next_check
@@ -61,14 +62,17 @@ class Died(NamedTuple):
 class Kernel:
     """A kernel and its clients."""
 
-    def __init__(self, config: AgentConfig, folder: Path) -> None:
+    def __init__(self, config: AgentConfig, folder: Path, parked: ParkedProcess | None = None) -> None:
         self.config = config
+        self._parked = parked
         self._folder = folder
         self.output = OutputLog(folder / KERNEL_LOG)
         self.state = KernelState.STARTING
         self.reason = ""
         self.last_gateway = time.time()
         """Unix seconds when a gateway was last heard of."""
+        self.visitors = 0
+        """Open connections; a gateway keeps one as long as it runs, and says nothing on it."""
         self.died = False
         """Whether it ended by itself rather than because somebody wanted it."""
         self.ended = asyncio.Event()
@@ -165,6 +169,8 @@ class Kernel:
                     self._become(KernelState.RESTARTING)
                 case Died():
                     end = await self._after_death(outcome)
+                    if isinstance(end, Command):
+                        return self._report(end.reason, outcome.exit_code)
                     if end is not None:
                         self.died = True
                         return end
@@ -175,7 +181,7 @@ class Kernel:
         self._answered.clear()
         self.hub.heard_iopub = False
         try:
-            process = await KernelProcess.spawn(self.config.process, self.output)
+            process = await self._start_process()
         except (OSError, ValueError) as error:
             config = self.config.process
             return Died(f"{config.argv[0]!r} cannot be run in {config.cwd!r}: {error}", None, 0.0)
@@ -201,7 +207,14 @@ class Kernel:
             readiness.cancel()
             command.cancel()
             await process.close()
+            await self.channels.last_words()
             self.channels.close()
+
+    async def _start_process(self) -> KernelProcess:
+        parked, self._parked = self._parked, None
+        if parked is not None and parked.alive:
+            return await parked.become(self.config.process, self.output)
+        return await KernelProcess.spawn(self.config.process, self.output)
 
     async def _await_ready(self) -> bool:
         """Ask for kernel_info until a reply and something on iopub have come; False after the start's timeout."""
@@ -235,7 +248,8 @@ class Kernel:
             process.signal_group(signal.SIGTERM)
             await asyncio.wait({process.exited}, timeout=half)
 
-    async def _after_death(self, death: Died) -> EndReport | None:
+    async def _after_death(self, death: Died) -> EndReport | Command | None:
+        """Why it is not started again: it is given up, or its end was asked for meanwhile."""
         first_start = self.state is KernelState.STARTING
         self.reason = death.reason
         if first_start:
@@ -257,7 +271,7 @@ class Kernel:
             async with asyncio.timeout(decision.delay):
                 command = await self._commands.get()
                 if command.want is Want.END:
-                    return self._report(command.reason, death.exit_code)
+                    return command
         return None
 
     def _gone(self, reason: str) -> None:
@@ -273,7 +287,9 @@ class Kernel:
         policy = self.config.rules.cull
         while policy.enabled:
             now = time.time()
-            usage = self._usage(now)
+            if self.visitors:
+                self.last_gateway = now
+            usage = self._usage()
             reason = cull_reason(policy, usage, now)
             if reason is not None:
                 if usage.connections:
@@ -282,13 +298,12 @@ class Kernel:
                 return
             await asyncio.sleep(seconds_to_next_check(policy, usage, now))
 
-    def _usage(self, now: float) -> Usage:
-        sockets = self.hub.sockets
+    def _usage(self) -> Usage:
         return Usage(
             started=self._started,
             last_activity=self.hub.activity.last_activity,
-            last_gateway=now if sockets else self.last_gateway,
-            connections=len(sockets),
+            last_gateway=self.last_gateway,
+            connections=len(self.hub.sockets),
             busy=self.hub.activity.busy,
         )
 

@@ -15,6 +15,7 @@ import msgspec
 import uvloop
 
 from enterprise_gateway.agent.kernel import Kernel
+from enterprise_gateway.agent.parked import ParkedProcess
 from enterprise_gateway.agent.routes import Routes
 from enterprise_gateway.core.agents import AgentConfig
 from enterprise_gateway.files import replace_file
@@ -30,15 +31,15 @@ LAST_FLUSH_SECONDS = 0.5
 """How long the end of a kernel that was shut down waits for its clients' acknowledgement."""
 
 
-def run(folder: Path, listener: socket.socket) -> None:
-    """Be the agent of the kernel in `folder` until that kernel has ended."""
+def run(folder: Path, listener: socket.socket, parked: ParkedProcess | None = None) -> None:
+    """Be the agent of the kernel in `folder`, which may start in a parked process, until it has ended."""
     gc.set_threshold(*GC_THRESHOLDS)
     config = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=AgentConfig)
-    uvloop.run(_run(config, folder, listener))
+    uvloop.run(_run(config, folder, listener, parked))
 
 
-async def _run(config: AgentConfig, folder: Path, listener: socket.socket) -> None:
-    kernel = Kernel(config, folder)
+async def _run(config: AgentConfig, folder: Path, listener: socket.socket, parked: ParkedProcess | None) -> None:
+    kernel = Kernel(config, folder, parked)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, kernel.end, "its agent was told to end (SIGTERM)")
     loop.add_signal_handler(signal.SIGINT, lambda: None)

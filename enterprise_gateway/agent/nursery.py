@@ -1,83 +1,187 @@
 """A warm parent that forks agents, so that none pays for an interpreter and its imports.
 
-It reads one JSON line per agent on its control socket, binds the agent's listening socket, forks, and answers
-with one line. The listening socket exists before the answer, so whoever asked may connect at once. It is
-single-threaded, creates neither event loop nor ZMQ context before a fork, and ends when its control socket does;
-the agents do not.
+It reads one JSON line per request on its control socket and answers each with one line. For a start it binds the
+agent's listening socket before it answers, so whoever asked may connect at once. Told to keep some warm, it also
+forks agents ahead, each with a parked interpreter for a kernel, while nobody asks for anything else.
+
+Single-threaded; it creates neither event loop nor ZMQ context before a fork, and ends when its control socket
+does. Agents live on; parked ones end with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import json
 import logging
 import os
+import select
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, NoReturn
+
+import msgspec
 
 from enterprise_gateway.agent import main
+from enterprise_gateway.agent.parked import ParkedProcess
+from enterprise_gateway.core.warm import NurseryAnswer, NurseryRequest, Recipe
 from enterprise_gateway.files import replace_file
 
 AGENT_LOG = "agent.log"
 AGENT_PID = "agent.pid"
 BACKLOG = 64
+QUIET_SECONDS = 0.5
+"""Parked agents are made when nobody has asked for anything for so long: a start must not wait for them."""
+MAX_LINE = 1024 * 1024
 
 
-def serve(control: socket.socket) -> None:
-    """Fork an agent for each line until the other side closes."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.collect()
-    gc.freeze()
-    with control, control.makefile("rb") as lines:
-        for line in lines:
+class _Parked(NamedTuple):
+    pid: int
+    channel: socket.socket
+    """Takes a kernel's folder and its listening socket; closing it ends the agent."""
+
+
+class Nursery:
+    """Forks on request."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._recipe: Recipe | None = None
+        self._wanted = 0
+        self._parked: list[_Parked] = []
+
+    def serve(self) -> None:
+        """Answer requests until the other side closes."""
+        while True:
+            lacking = self._recipe is not None and len(self._parked) < self._wanted
+            readable, _, _ = select.select([self._control], [], [], QUIET_SECONDS if lacking else None)
+            if not readable:
+                self._park()
+                continue
+            line = _read_line(self._control)
+            if not line:
+                return
             try:
-                answer: dict[str, Any] = {"pid": _start(json.loads(line), control)}
+                answer = self._answer(msgspec.json.decode(line, type=NurseryRequest))
             except OSError as error:
-                answer = {"error": str(error)}
-            control.sendall(json.dumps(answer).encode() + b"\n")
+                answer = NurseryAnswer(error=str(error))
+            self._control.sendall(msgspec.json.encode(answer) + b"\n")
 
-
-def _start(request: dict[str, str], control: socket.socket) -> int:
-    listener = socket.socket(socket.AF_UNIX)
-    with listener:
-        listener.bind(request["socket"])
-        Path(request["socket"]).chmod(0o600)
-        listener.listen(BACKLOG)
-        pid = os.fork()
-        if pid == 0:
-            _be_agent(Path(request["folder"]), listener, control)
+    def _answer(self, request: NurseryRequest) -> NurseryAnswer:
+        if request.recipe is not None:
+            self._recipe, self._wanted = request.recipe, request.count
+            return NurseryAnswer()
+        folder = Path(request.folder)
+        with _listen(request.socket) as listener:
+            pid = (self._assign(folder, listener) if request.parked else 0) or self._fork(folder, listener)
         try:
-            replace_file(Path(request["folder"]) / AGENT_PID, str(pid).encode())
+            replace_file(folder / AGENT_PID, str(pid).encode())
         except OSError:
             # A full disk. An agent that nobody could find again must not live.
             os.kill(pid, signal.SIGKILL)
             raise
+        return NurseryAnswer(pid=pid)
+
+    def _assign(self, folder: Path, listener: socket.socket) -> int:
+        """Give the kernel to a parked agent; 0 when there is none."""
+        while self._parked:
+            parked = self._parked.pop(0)
+            with parked.channel, contextlib.suppress(OSError):
+                socket.send_fds(parked.channel, [os.fsencode(folder)], [listener.fileno()])
+                return parked.pid
+        return 0
+
+    def _fork(self, folder: Path, listener: socket.socket) -> int:
+        pid = os.fork()
+        if pid == 0:
+            self._become_agent(folder, listener, None)
         return pid
 
+    def _park(self) -> None:
+        assert self._recipe is not None  # noqa: S101 - only called with one
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            self._wait_parked(self._recipe, theirs)
+        theirs.close()
+        self._parked.append(_Parked(pid, ours))
 
-def _be_agent(folder: Path, listener: socket.socket, control: socket.socket) -> None:
-    """In the child: never returns."""
-    status = 1
-    try:
+    def _wait_parked(self, recipe: Recipe, channel: socket.socket) -> NoReturn:
+        """In the child: park an interpreter and wait for its kernel."""
+        try:
+            self._leave()
+            parked = ParkedProcess(recipe)
+            folder, descriptors, _, _ = socket.recv_fds(channel, 4096, 1)
+            channel.close()
+            if not folder:
+                parked.end()
+                os._exit(0)
+        except BaseException:
+            logging.exception("A parked agent failed")  # noqa: LOG015
+            os._exit(1)
+        self._become_agent(Path(os.fsdecode(folder)), socket.socket(fileno=descriptors[0]), parked)
+
+    def _become_agent(self, folder: Path, listener: socket.socket, parked: ParkedProcess | None) -> NoReturn:
+        """In the child: be the kernel's agent to its end."""
+        status = 1
+        try:
+            if parked is None:
+                self._leave()
+            log = os.open(folder / AGENT_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
+            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+            main.run(folder, listener, parked)
+            status = 0
+        except BaseException:
+            logging.exception("The agent failed")  # noqa: LOG015 - the agent's own log, set up above
+        finally:
+            os._exit(status)
+
+    def _leave(self) -> None:
+        """In the child: let go of what is the parent's."""
         os.setsid()
-        os.close(control.fileno())
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        log = os.open(folder / AGENT_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
-        main.run(folder, listener)
-        status = 0
-    except BaseException:
-        logging.exception("The agent failed")  # noqa: LOG015 - the agent's own log, set up above
-    finally:
-        os._exit(status)
+        self._control.close()
+        for parked in self._parked:
+            parked.channel.close()
+
+
+def _listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(path)
+        Path(path).chmod(0o600)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _read_line(control: socket.socket) -> bytes:
+    """One request; empty when the other side has closed. Its next one comes only after our answer."""
+    line = b""
+    while not line.endswith(b"\n"):
+        data = control.recv(65536)
+        if not data or len(line) > MAX_LINE:
+            return b""
+        line += data
+    return line
+
+
+def run(control: socket.socket) -> None:
+    """Be the nursery."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    with control:
+        Nursery(control).serve()
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    run(socket.socket(fileno=int(sys.argv[1])))

@@ -12,7 +12,10 @@ import ctypes
 import logging
 import os
 import signal
+import subprocess
 import sys
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from enterprise_gateway.core.agents import KernelProcessConfig
@@ -42,9 +45,9 @@ class OutputLog:
 
     @property
     def tail(self) -> str:
-        """The last output, from the beginning of a line."""
+        """The last output, from the beginning of a line if it has more than one."""
         text = self._tail.decode(errors="replace")
-        return text if len(self._tail) < TAIL_BYTES else text.partition("\n")[2]
+        return text if len(self._tail) < TAIL_BYTES else text.partition("\n")[2] or text
 
     def write(self, data: bytes) -> None:
         """Append."""
@@ -53,71 +56,98 @@ class OutputLog:
             if self._size + len(data) > LOG_BYTES:
                 self.path.replace(self.path.with_suffix(".log.1"))
                 self._size = 0
-            with self.path.open("ab") as file:
+            with open(self.path, "ab", opener=_private) as file:
                 file.write(data)
             self._size += len(data)
 
 
-class KernelProcess(asyncio.SubprocessProtocol):
-    """One life of the kernel; made by `spawn`."""
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
-    def __init__(self, output: OutputLog) -> None:
-        self.pid = 0
-        self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+class KernelProcess:
+    """One life of the kernel; made by `spawn` or, of a process that waits for its command, by `ParkedProcess`."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], output: OutputLog) -> None:
+        """`popen` has one pipe for both its outputs and is the leader of a group of its own."""
+        self.pid = popen.pid
+        self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int] = self._loop.create_future()
         """The exit code; negative is the signal that ended it."""
-        self._output = output
-        self._drained = asyncio.Event()
-        self._transport: asyncio.SubprocessTransport | None = None
+        self._popen = popen
+        self._output = _Output(output)
+        self._pipe: asyncio.ReadTransport | None = None
+        threading.Thread(target=self._wait, name=f"exit of {self.pid}", daemon=True).start()
 
     @classmethod
     async def spawn(cls, config: KernelProcessConfig, output: OutputLog) -> KernelProcess:
-        """Start the process.
+        """Start the kernel's own command.
 
         Raises:
             OSError: the command cannot be run; the message says why.
+            ValueError: likewise, of a command or environment with a NUL in it.
         """
-        loop = asyncio.get_running_loop()
-        transport, process = await loop.subprocess_exec(
-            lambda: cls(output),
-            *config.argv,
-            env=config.env | {"JPY_PARENT_PID": str(os.getpid())},
-            cwd=config.cwd,
-            start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL,
-            preexec_fn=_die_with_parent if _LIBC is not None else None,
-        )
-        process._transport = transport  # noqa: SLF001 - our own attribute, set by our own constructor
-        process.pid = transport.get_pid()
+        process = cls(start_child(config.argv, config.env | parent_marker(), config.cwd, subprocess.DEVNULL), output)
+        await process.read_output()
         return process
 
-    def pipe_data_received(self, fd: int, data: bytes) -> None:  # noqa: ARG002 - asyncio's interface
-        self._output.write(data)
-
-    def process_exited(self) -> None:
-        if self._transport is not None and not self.exited.done():
-            code = self._transport.get_returncode()
-            self.exited.set_result(code if code is not None else -1)
+    async def read_output(self) -> None:
+        """Begin to read what it prints."""
+        self._pipe, _ = await self._loop.connect_read_pipe(lambda: self._output, self._popen.stdout)
 
     def signal_group(self, signum: int) -> None:
         """Send a signal to every process of the kernel's group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signum)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
-        self._drained.set()
-
     async def close(self) -> None:
-        """End what is left of the group, read what it still had to say, let go of its pipes."""
+        """End what is left of the group, read what it still had to say, let go of its pipe."""
         self.signal_group(signal.SIGKILL)
         await self.exited
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_OUTPUT_SECONDS):
-                await self._drained.wait()
-        if self._transport is not None:
-            self._transport.close()
+                await self._output.ended.wait()
+        if self._pipe is not None:
+            self._pipe.close()
+
+    def _wait(self) -> None:
+        code = self._popen.wait()
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody asks any more
+            self._loop.call_soon_threadsafe(self.exited.set_result, code)
 
     def __repr__(self) -> str:
         return f"<KernelProcess {self.pid} {'exited' if self.exited.done() else 'running'}>"
+
+
+class _Output(asyncio.Protocol):
+    def __init__(self, log: OutputLog) -> None:
+        self.ended = asyncio.Event()
+        self._log = log
+
+    def data_received(self, data: bytes) -> None:
+        self._log.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
+        self.ended.set()
+
+
+def start_child(argv: Sequence[str], env: Mapping[str, str], cwd: str | None, stdin: int) -> subprocess.Popen[bytes]:
+    """A child in a session of its own, that dies with this process and has one pipe for both its outputs."""
+    return subprocess.Popen(  # noqa: S603 - running a kernel's command is what an agent is for
+        argv,
+        env=env,
+        cwd=cwd,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_die_with_parent if _LIBC is not None else None,  # noqa: PLW1509 - calls prctl, nothing else
+    )
+
+
+def parent_marker() -> dict[str, str]:
+    """The variable by which ipykernel knows its parent, to end when that is gone."""
+    return {"JPY_PARENT_PID": str(os.getpid())}
 
 
 def describe_exit(code: int) -> str:

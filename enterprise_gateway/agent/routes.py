@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 import time
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,6 +26,8 @@ MAX_WAIT = 3600.0
 FLUSH_SECONDS = 3.0
 """How long clients are given to acknowledge before a polite close."""
 
+_CLOSE_CODE = re.compile(r"[1-4][0-9]{3}")
+
 
 class Routes:
     """The agent's HTTP interface: `core.agents` names the paths."""
@@ -41,7 +44,11 @@ class Routes:
 
     def connection(self) -> Connection:
         """A protocol object for a new connection."""
-        return Connection(self.answer, self.upgrade, agents.CHANNELS_PATH)
+        self._kernel.visitors += 1
+        return Connection(self.answer, self.upgrade, agents.CHANNELS_PATH, self._left)
+
+    def _left(self) -> None:
+        self._kernel.visitors -= 1
 
     async def answer(self, request: Request) -> Response:
         """Answer a request that is not a websocket's."""
@@ -92,11 +99,13 @@ class Routes:
         return _json(self._kernel.status)
 
     async def _close(self, query: dict[str, str]) -> Response:
-        via = query.get("via", "")
+        via, code = query.get("via", ""), query.get("code", "1001")
+        if not _CLOSE_CODE.fullmatch(code):
+            return _message(400, "the close code must be a number from 1000 to 4999")
         sockets = [socket for socket in self._kernel.hub.sockets if socket.via == via]
         await self._kernel.hub.settle(sockets, FLUSH_SECONDS)
         for socket in sockets:
-            socket.close(int(query.get("code", "1001")), query.get("reason", ""))
+            socket.close(int(code), query.get("reason", ""))
         return Response(204)
 
     def _authentic(self, head: RequestHead) -> bool:
@@ -106,9 +115,10 @@ class Routes:
 
 def _seconds(query: dict[str, str]) -> float:
     try:
-        return min(max(float(query.get("wait", "0")), 0.0), MAX_WAIT)
+        seconds = float(query.get("wait", "0"))
     except ValueError:
         return 0.0
+    return min(seconds, MAX_WAIT) if seconds > 0 else 0.0  # NaN is not above 0
 
 
 def _json(value: object) -> Response:

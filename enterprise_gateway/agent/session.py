@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from enterprise_gateway.agent.outgoing import Author, Outgoing
-from enterprise_gateway.core.ring import Gap, Ring
+from enterprise_gateway.core.ring import ITEM_OVERHEAD, Gap, Ring
 from enterprise_gateway.wire.message import Part
 from enterprise_gateway.wire.websocket import encode_ping
 
@@ -99,8 +99,9 @@ class Session:
 
     def _gap_notice(self, gap: Gap[Outgoing], subprotocol: str | None) -> list[Part]:
         parent = gap.essential.message.parent_header if gap.essential else self._last_parent
+        content = gap.size - gap.items * ITEM_OVERHEAD
         text = (
-            f"{gap.items} messages ({gap.size / 1e6:.1f} MB) of output were dropped here: "
+            f"{gap.items} messages ({content / 1e6:.1f} MB) of output were dropped here: "
             "this client was away or too slow for longer than its replay buffer lasts"
         )
         pieces = list(self._author.stderr(text, parent).frame(subprotocol))

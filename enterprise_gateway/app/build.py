@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from enterprise_gateway.backends.local.backend import LocalBackend
 from enterprise_gateway.backends.local.folder import StateFolder
+from enterprise_gateway.backends.local.nursery import Nursery
 from enterprise_gateway.backends.local.state import ensure_master_keys, state_dir
+from enterprise_gateway.config.rules import is_loopback
 from enterprise_gateway.config.settings import Settings
 from enterprise_gateway.core.agents import AgentRules
 from enterprise_gateway.core.culling import CullPolicy
+from enterprise_gateway.core.environment import EnvironmentSources, build_environment
+from enterprise_gateway.core.launch import render_argv
 from enterprise_gateway.core.lifecycle import RestartPolicy
 from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.core.tokens import TokenTable
-from enterprise_gateway.errors import ConfigError
+from enterprise_gateway.core.warm import Recipe
+from enterprise_gateway.errors import ConfigError, KernelSpecNotFound
 from enterprise_gateway.kernels.manager import KernelManager
 from enterprise_gateway.kernels.policy import StartRules
 from enterprise_gateway.kernelspecs.catalog import Catalog, jupyter_kernel_dirs
@@ -24,6 +30,8 @@ from enterprise_gateway.web.api import Api
 from enterprise_gateway.web.channels import ChannelsRoute
 from enterprise_gateway.web.identity import Guard
 from enterprise_gateway.web.server import HttpRules
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,18 +60,43 @@ def build_gateway(settings: Settings, environ: Mapping[str, str], tokens: TokenT
     """
     folder = StateFolder(state_dir(settings))
     folder.prepare()
-    backend = LocalBackend(folder, environ, settings.port_range, settings.reason_retention)
     catalog = Catalog(
         jupyter_kernel_dirs(),
         default_name=settings.default_kernel_name,
         allowed=frozenset(settings.allowed_kernels) or None,
     )
     keys = ensure_master_keys(folder.root)
+    nursery = Nursery(environ, warm_recipe(catalog, settings, environ), settings.warm_kernels)
+    backend = LocalBackend(folder, nursery, settings.port_range, settings.reason_retention)
     kernels = KernelManager({"local": backend}, catalog, start_rules(settings), keys, environ)
     channels = ChannelsRoute(kernels.registry, replica)
     api = Api(kernels, settings.base_url, list_kernels=settings.list_kernels)
-    guard = Guard(tokens, settings.allow_origin, settings.authorized_origin)
+    guard = Guard(tokens, settings.allow_origin, settings.authorized_origin, is_loopback(settings.ip))
     return Gateway(api, channels, guard, kernels, backend, replica)
+
+
+def warm_recipe(catalog: Catalog, settings: Settings, environ: Mapping[str, str]) -> Recipe | None:
+    """How to start interpreters ahead for the default kernel spec; None when none are wanted, or it cannot be done."""
+    if not settings.warm_kernels:
+        return None
+    try:
+        spec = catalog.get(catalog.default)
+    except KernelSpecNotFound as error:
+        log.warning("EG_WARM_KERNELS has no effect: %s", error.message)
+        return None
+    sources = EnvironmentSources(
+        gateway=environ,
+        inherited_envs=settings.inherited_envs,
+        spec=spec.env,
+        client={},
+        kernel_id="",
+        username="",
+        language=spec.language,
+    )
+    recipe = Recipe.of(render_argv(spec.argv, {}, sys.executable), build_environment(sources))
+    if recipe is None:
+        log.warning("EG_WARM_KERNELS has no effect: %r does not run a Python module", spec.name)
+    return recipe
 
 
 def read_tokens(settings: Settings, token: Secret) -> TokenTable:

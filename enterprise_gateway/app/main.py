@@ -50,7 +50,8 @@ async def _serve(settings: Settings, gateway: Gateway, configuration: Configurat
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(signum, signals.put_nowait, signum)
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup has it
+            loop.add_signal_handler(signum, signals.put_nowait, signum)
     tasks = Tasks("gateway")
     sites = Sites()
     draining = asyncio.Event()

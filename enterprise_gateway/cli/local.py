@@ -15,6 +15,7 @@ import msgspec
 
 from enterprise_gateway.backends.local.backend import AGENT_EXIT_SECONDS, START_GRACE, LocalBackend
 from enterprise_gateway.backends.local.folder import AGENT_LOG, AGENT_PID, KERNEL_LOG, StateFolder
+from enterprise_gateway.backends.local.nursery import Nursery
 from enterprise_gateway.backends.local.state import read_master_keys, state_dir
 from enterprise_gateway.config.settings import Settings
 from enterprise_gateway.core.agents import AgentStatus
@@ -143,7 +144,8 @@ class LocalKernels:
     async def _stop(self, kernel_id: str) -> None:
         observed = await self._observe(self._record(kernel_id), None)
         await self._end(observed.record)
-        backend = LocalBackend(self._folder, {}, self._settings.port_range, self._settings.reason_retention)
+        settings = self._settings
+        backend = LocalBackend(self._folder, Nursery({}, None, 0), settings.port_range, settings.reason_retention)
         await backend.remove(kernel_id)
         if observed.phase is Phase.ENDED:
             raise KernelNotFound(kernel_id, observed.reason)

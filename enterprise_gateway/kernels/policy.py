@@ -34,10 +34,10 @@ class StartRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of `POST /api/kernels`; every field may be left out."""
+    """The body of `POST /api/kernels`; every field may be left out or null, as clients send it."""
 
-    name: str = ""
-    path: str = ""
+    name: str | None = None
+    path: str | None = None
     env: dict[str, Any] | None = None
 
 

@@ -26,9 +26,9 @@ class SessionChange(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     type: str | None = None
     kernel_id: str | None = None
-    """Another, running kernel to use."""
+    """Another, running kernel to use; the old one ends unless another session uses it."""
     kernel_name: str | None = None
-    """Another kernel spec: a new kernel is started for the session, and the old one ends."""
+    """Another kernel spec: a new kernel is started for the session, and the old one ends likewise."""
 
 
 class SessionManager:
@@ -88,13 +88,13 @@ class SessionManager:
             self._kernels.registry.alive(principal, new_id)
         await self._attach(principal, new_id, new)
         if new_id != old_id:
-            await self._detach(principal, old_id, session_id, end_unused=change.kernel_id is None)
+            await self._detach(principal, old_id, session_id)
         return await self.get(principal, session_id)
 
     async def delete(self, principal: Principal, session_id: str) -> None:
         """Close a session and end its kernel, unless another session uses it. Raises as `get`."""
         observed, _ = self._find(principal, session_id)
-        await self._detach(principal, observed.record.kernel_id, session_id, end_unused=True)
+        await self._detach(principal, observed.record.kernel_id, session_id)
 
     def _sessions(self, principal: Principal) -> Iterator[tuple[ObservedKernel, SessionRecord]]:
         for observed in self._kernels.registry.visible(principal):
@@ -116,7 +116,8 @@ class SessionManager:
 
         await self._kernels.registry.backend_of(observed).update(kernel_id, change)
 
-    async def _detach(self, principal: Principal, kernel_id: str, session_id: str, *, end_unused: bool) -> None:
+    async def _detach(self, principal: Principal, kernel_id: str, session_id: str) -> None:
+        """Take the session off its kernel, and end the kernel unless another session uses it."""
         observed = self._kernels.registry.alive(principal, kernel_id)
 
         def change(record: KernelRecord) -> KernelRecord:
@@ -124,7 +125,7 @@ class SessionManager:
             return msgspec.structs.replace(record, sessions=others)
 
         record = await self._kernels.registry.backend_of(observed).update(kernel_id, change)
-        if end_unused and not record.sessions:
+        if not record.sessions:
             with contextlib.suppress(KernelNotFound):
                 await self._kernels.delete(principal, kernel_id)
 

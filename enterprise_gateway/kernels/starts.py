@@ -133,7 +133,7 @@ class Starter:
                 f"Kernel spec {spec.name!r} asks for {named!r}, which this gateway does not offer; it has: {known}"
             )
         kernel_id = parse_kernel_id(env["KERNEL_ID"]) if "KERNEL_ID" in env else str(uuid.uuid4())
-        return _Start(rules, principal.name, username, kernel_id, spec, env, request.path)
+        return _Start(rules, principal.name, username, kernel_id, spec, env, request.path or "")
 
     async def _existing(self, start: _Start) -> ObservedKernel | None:
         """The kernel that an earlier try started; one that has ended makes room.
@@ -213,12 +213,19 @@ def existing_directory(root: str, path: str, wanted: str) -> str:
 
     `wanted` (`KERNEL_WORKING_DIR`) is a path on the client's machine: it counts only where it exists here too.
     """
-    if wanted and Path(wanted).is_dir():
+    if wanted and _is_folder(Path(wanted)):
         return wanted
     folder = Path(root) / working_directory(path)
-    while not folder.is_dir() and folder != folder.parent:
+    while not _is_folder(folder) and folder != folder.parent:
         folder = folder.parent
     return str(folder)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name longer than the file system takes, a folder that may not be looked into
+        return False
 
 
 def _start_failed(observed: ObservedKernel) -> StartFailed:

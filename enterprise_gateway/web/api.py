@@ -18,6 +18,7 @@ from enterprise_gateway.kernels.policy import StartRequest
 from enterprise_gateway.kernels.sessions import SessionChange, SessionManager, new_session
 from enterprise_gateway.kernelspecs.access import Decision, may_use, split_user
 from enterprise_gateway.kernelspecs.model import KernelSpec
+from enterprise_gateway.web import metrics
 from enterprise_gateway.web.identity import PRINCIPAL
 from enterprise_gateway.web.responses import LastAnswers, json_response, read_json, tagged_response
 
@@ -31,8 +32,8 @@ class _KernelReference(msgspec.Struct):
 
 
 class _Notebook(msgspec.Struct):
-    path: str = ""
-    name: str = ""
+    path: str | None = None
+    name: str | None = None
 
 
 class _SessionBody(msgspec.Struct):
@@ -94,7 +95,8 @@ class Api:
     async def start_kernel(self, request: web.Request) -> web.Response:
         """POST /api/kernels."""
         body = await read_json(request, StartRequest)
-        model = await self._kernels.start(request[PRINCIPAL], body)
+        with metrics.counted_start():
+            model = await self._kernels.start(request[PRINCIPAL], body)
         return json_response(model, 201, {"Location": f"{self._base}/api/kernels/{quote(model.id)}"})
 
     async def kernel(self, request: web.Request) -> web.Response:
@@ -137,10 +139,11 @@ class Api:
         body = await read_json(request, _SessionBody)
         notebook = body.notebook or _Notebook()
         kind = body.type or ("notebook" if body.notebook else "")
-        session = new_session(body.path or notebook.path, body.name or notebook.name, kind)
+        session = new_session(body.path or notebook.path or "", body.name or notebook.name or "", kind)
         kernel = body.kernel or _KernelReference()
-        start = StartRequest(name=kernel.name or "", path=_folder(session.path), env=body.env)
-        model = await self._sessions.start(request[PRINCIPAL], session, kernel.id, start)
+        start = StartRequest(name=kernel.name, path=_folder(session.path), env=body.env)
+        with metrics.counted_start():
+            model = await self._sessions.start(request[PRINCIPAL], session, kernel.id, start)
         return json_response(model, 201, {"Location": f"{self._base}/api/sessions/{quote(model.id)}"})
 
     async def session(self, request: web.Request) -> web.Response:
@@ -191,6 +194,8 @@ class Api:
 
     def _may_use(self, principal: Principal, user: str, spec: KernelSpec) -> Decision:
         """Whether the user that `?user=` names may; without one, whoever speaks for nobody else asks for itself."""
+        if user and not principal.may_speak_for(user):
+            raise Forbidden(f"{principal.name!r} may not ask in the name of {user!r}")
         user = user or ("" if principal.speaks_for_others else principal.name)
         rules = self._kernels.rules
         if not user:

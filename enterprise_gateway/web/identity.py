@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from enterprise_gateway.config.rules import is_loopback
 from enterprise_gateway.core.principals import ANONYMOUS, Principal
 from enterprise_gateway.core.tokens import TokenTable, parse_authorization
 from enterprise_gateway.errors import Forbidden, Unauthenticated
@@ -24,6 +25,8 @@ class Guard(NamedTuple):
     """The one origin besides the gateway's own whose pages may ask; `*` for all."""
     authorized_origin: str
     """The host name a client's TLS certificate must carry; empty for any."""
+    local_only: bool
+    """Whether the gateway listens on this machine's loopback address alone."""
 
     def admit(self, request: web.Request) -> Principal:
         """The principal behind a request that may come in.
@@ -34,6 +37,8 @@ class Guard(NamedTuple):
         """
         if self.authorized_origin:
             self._check_certificate(request)
+        if self.tokens.open and self.local_only:
+            _check_host(request)
         principal = self._authenticate(request)
         self._check_origin(request)
         return principal
@@ -73,6 +78,13 @@ def _host_of(origin: str) -> str | None:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return None
+
+
+def _check_host(request: web.Request) -> None:
+    """Refuse a foreign name in `Host`: a page whose name was pointed at this machine would be of the same origin."""
+    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    if not is_loopback(host):
+        raise Forbidden(f"A gateway without a token answers to this machine's own names, not to {host!r}")
 
 
 def client_address(request: web.Request, *, trust_xheaders: bool) -> str:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from enterprise_gateway.errors import GatewayError, StartFailed
 
 REQUESTS = Counter("enterprise_gateway_http_requests_total", "Requests answered", ["route", "method", "status"])
 REQUEST_SECONDS = Histogram(
@@ -20,3 +26,22 @@ START_SECONDS = Histogram(
     "Seconds from a start request to its answer",
     buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
 )
+
+
+@contextlib.contextmanager
+def counted_start() -> Iterator[None]:
+    """Count a start by its outcome: `answered`, `failed` or `refused`; of the last nothing was begun."""
+    began = time.perf_counter()
+    outcome = "failed"
+    try:
+        yield
+        outcome = "answered"
+    except StartFailed:
+        raise
+    except GatewayError:
+        outcome = "refused"
+        raise
+    finally:
+        STARTS.labels(outcome).inc()
+        if outcome == "answered":
+            START_SECONDS.observe(time.perf_counter() - began)

@@ -92,8 +92,9 @@ def _account(request: web.Request, response: web.StreamResponse, address: str, s
     name = _route(request)
     # A client may make up as many methods as it likes; each would be a time series.
     method = request.method if request.method in hdrs.METH_ALL else "other"
-    metrics.REQUESTS.labels(name, method, response.status).inc()
-    metrics.REQUEST_SECONDS.labels(name).observe(seconds)
+    count, duration = _metrics(name, method, response.status)
+    count.inc()
+    duration.observe(seconds)
     if not log.isEnabledFor(logging.INFO):
         return
     match = request.match_info

@@ -113,7 +113,10 @@ async def read_json(request: web.Request, kind: type[T]) -> T:
     Raises:
         InvalidRequest: names the field that is wrong, or says that it is not JSON.
     """
-    body = await request.read() or b"{}"
+    try:
+        body = await request.read() or b"{}"
+    except web.RequestPayloadError:
+        raise errors.InvalidRequest("The body of the request is not encoded as its headers say") from None
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from enterprise_gateway.errors import ConfigError
 from enterprise_gateway.web.api import Api
@@ -19,6 +20,8 @@ from enterprise_gateway.web.identity import PATH_CREDENTIAL, Guard
 from enterprise_gateway.web.middleware import Handler, make_middleware
 
 log = logging.getLogger(__name__)
+http_log = logging.getLogger("enterprise_gateway.http")
+"""What aiohttp has to say about connections."""
 
 KERNEL = "/api/kernels/{kernel_id:[0-9a-fA-F]+(?:-[0-9a-fA-F]+){4}}"
 SESSION = r"/api/sessions/{session_id:\w+(?:-\w+){4}}"
@@ -80,6 +83,22 @@ def _routes(api: Api, channels: ChannelsRoute) -> dict[str, dict[str, Handler]]:
     }
 
 
+class _MalformedRequests(logging.Filter):
+    """Makes one short line of the traceback that aiohttp logs for bytes that are no HTTP: a client's fault."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
+            return True
+        # Its text quotes the bytes, which may hold a credential.
+        record.msg, record.args = "Refused a malformed request: %s", (type(error).__name__,)
+        record.levelno, record.levelname, record.exc_info = logging.INFO, "INFO", None
+        return http_log.isEnabledFor(logging.INFO)
+
+
+http_log.addFilter(_MalformedRequests())
+
+
 class Sites:
     """What one process serves; `close` ends it all."""
 
@@ -91,6 +110,7 @@ class Sites:
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=http_log,
             handle_signals=False,
             keepalive_timeout=KEEPALIVE_SECONDS,
             shutdown_timeout=LAST_REQUESTS_SECONDS,

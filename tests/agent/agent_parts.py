@@ -72,7 +72,8 @@ def agent_config(folder: Path, flags: Sequence[str] = (), **rules: Any) -> Agent
     file = folder / "connection.json"
     file.write_bytes(msgspec.json.encode(connection))
     interrupt_mode = rules.pop("interrupt_mode", "signal")
-    process = process_config(sys.executable, "-P", str(KERNEL), "-f", str(file), *flags)
+    command = rules.pop("command", sys.executable)
+    process = process_config(command, "-P", str(KERNEL), "-f", str(file), *flags)
     return AgentConfig(
         kernel_id=str(uuid.uuid4()),
         token=TOKEN,
@@ -177,3 +178,54 @@ class InProcessAgent:
         report = await self.kernel.run()
         self.kernel.ended.set()
         return report
+
+
+class RawWebSocket:
+    """A client that does nothing by itself: it answers no PING and no CLOSE, and may break every rule."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, path: str, session_id: str = "", *extra: str) -> Self:
+        reader, writer = await asyncio.open_unix_connection(path)
+        lines = [
+            f"GET /channels?session_id={session_id} HTTP/1.1",
+            f"Authorization: token {TOKEN}",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+            *extra,
+        ]
+        writer.write("\r\n".join([*lines, "\r\n"]).encode())
+        async with asyncio.timeout(DEADLINE):
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        return cls(reader, writer)
+
+    def send(self, opcode: int, payload: bytes, *, final: bool = True) -> None:
+        """A frame masked with zeros."""
+        size = len(payload)
+        length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+        self.writer.write(bytes([(0x80 if final else 0) | opcode]) + length + bytes(4) + payload)
+
+    async def receive(self) -> tuple[int, bytes]:
+        """Opcode and payload of the next frame."""
+        async with asyncio.timeout(DEADLINE):
+            first, length = await self.reader.readexactly(2)
+            if length > 125:
+                length = int.from_bytes(await self.reader.readexactly(2 if length == 126 else 8), "big")
+            return first & 0x0F, await self.reader.readexactly(length)
+
+    async def receive_until(self, opcode: int) -> bytes:
+        """The payload of the next frame with this opcode."""
+        while True:
+            found, payload = await self.receive()
+            if found == opcode:
+                return payload
+
+    async def ended(self) -> None:
+        """Wait for the end of the connection."""
+        async with asyncio.timeout(DEADLINE):
+            await self.reader.read()

@@ -172,7 +172,9 @@ async def test_until_the_kernel_is_ready_messages_are_held_but_for_the_agents_ow
 
 
 @pytest.fixture
-def next_kernel(agent: Agent, kernel: KernelSockets, connection: ConnectionInfo) -> Iterator[Callable[[], KernelSockets]]:
+def next_kernel(
+    agent: Agent, kernel: KernelSockets, connection: ConnectionInfo
+) -> Iterator[Callable[[], KernelSockets]]:
     """Ends the kernel's process, so to speak, and begins another on the same ports."""
     made = []
 

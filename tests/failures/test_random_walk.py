@@ -50,16 +50,16 @@ class Walk:
     def step(self, *, may_restart_gateway: bool) -> str:
         """One random step; returns its name."""
         steps = {
-            self.start: 16,
-            self.start_again: 4,
-            self.execute: 20,
-            self.interrupt: 20,
+            self.start: 24,
+            self.start_again: 8,
+            self.execute: 60,
+            self.interrupt: 60,
             self.restart: 8,
-            self.delete: 12,
-            self.delete_ended: 4,
+            self.delete: 16,
+            self.delete_ended: 8,
             self.kill_kernel: 8,
-            self.kill_agent: 6,
-            self.kill_gateway: 3 * may_restart_gateway,
+            self.kill_agent: 10,
+            self.kill_gateway: 4 * may_restart_gateway,
             self.end_gateway: 1 * may_restart_gateway,
         }
         step = self._chance.choices(list(steps), list(steps.values()))[0]
@@ -172,11 +172,11 @@ def end_all(walk: Walk) -> None:
 
 def test_a_thousand_random_steps_never_lose_count_and_leave_nothing(own_gateway: Gateway) -> None:
     walk = Walk(own_gateway, random.Random(SEED))
+    processes = len(own_gateway.processes())
     walk_on(walk, STEPS_WITH_RESTARTS, may_restart_gateway=True)
     end_all(walk)
     own_gateway.kill()
     own_gateway.start()
-    processes = len(own_gateway.processes())
     descriptors = psutil.Process(own_gateway.pid).num_fds()
     walk_on(walk, STEPS_WITHOUT, may_restart_gateway=False)
     end_all(walk)

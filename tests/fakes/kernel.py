@@ -47,7 +47,7 @@ class EchoKernel:
                 socket = next(socket for socket in self._requests if socket in ready)
                 if self._answer(socket):
                     return
-            except (ValueError, TypeError, KeyError, AttributeError, KeyboardInterrupt):
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError, KeyboardInterrupt):
                 continue
 
     def _bind(self, channel: str, kind: int) -> zmq.Socket[bytes]:

@@ -36,6 +36,8 @@ class ScriptedKernel:
         self._parent: dict[str, Any] = {}
         self._running = True
         self.variables: dict[str, Any] = {}
+        self.handled: list[str] = []
+        """Types of all requests."""
 
     def serve(self) -> None:
         """Answer requests until one asks for the end; control first."""
@@ -89,12 +91,11 @@ class ScriptedKernel:
         self.publish("status", {"execution_state": "idle"})
 
     def _handle(self, msg_type: str, content: dict[str, Any]) -> dict[str, Any]:
+        self.handled.append(msg_type)
         if msg_type == "execute_request":
             exec(content["code"], {"kernel": self, "os": os, "signal": signal, "sys": sys, "time": time})
         elif msg_type == "shutdown_request":
             self._running = self._stubborn
-        elif msg_type == "interrupt_request":
-            self.print("interrupted by message")
         return {"status": "ok", "execution_count": 1}
 
     def _receive(self, channel: str) -> tuple[list[bytes], dict[str, Any], dict[str, Any]]:

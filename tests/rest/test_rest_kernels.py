@@ -64,6 +64,7 @@ def test_the_model_counts_connections_and_tells_busy_from_idle(gateway: Gateway,
 
     with Channels.of(gateway, kernel_id) as client:
         asking = client.send_code("input()", allow_stdin=True)
+        client.recv_until(lambda message: message["msg_type"] == "input_request")
         eventually(lambda: model() == ("busy", 1))
         client.send("stdin", "input_reply", {"value": ""})
         client.recv_execution(asking)

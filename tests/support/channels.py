@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import struct
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,14 @@ DEADLINE = 60.0
 """Seconds the next message may take."""
 
 Message = dict[str, Any]
+
+
+class ClosedByServerError(ConnectionError):
+    """The server sent CLOSE."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        super().__init__(f"the server closed the websocket: {code} {reason}")
 
 
 @dataclass
@@ -130,13 +139,18 @@ class Channels:
         return str(message["header"]["msg_id"])
 
     def recv(self) -> Message:
-        """The next message; pings are answered on the way."""
-        opcode, data = self.socket.recv_data()
-        if opcode == websocket.ABNF.OPCODE_CLOSE:
-            raise ConnectionResetError(f"the server closed the websocket: {data!r}")
-        if opcode == websocket.ABNF.OPCODE_TEXT:
-            return dict(json.loads(data))
-        return unpack_v1(data) if self.socket.subprotocol == V1 else unpack_legacy(data)
+        """The next message; pings are answered on the way, and do not extend its deadline."""
+        end = time.monotonic() + DEADLINE
+        while True:
+            opcode, data = self.socket.recv_data(control_frame=True)
+            if opcode == websocket.ABNF.OPCODE_TEXT:
+                return dict(json.loads(data))
+            if opcode == websocket.ABNF.OPCODE_BINARY:
+                return unpack_v1(data) if self.socket.subprotocol == V1 else unpack_legacy(data)
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                raise ConnectionResetError(f"the server closed the websocket: {data!r}")
+            if time.monotonic() > end:
+                raise TimeoutError(f"no message within {DEADLINE:g} s")
 
     def recv_until(self, wanted: Callable[[Message], bool]) -> list[Message]:
         """All messages up to and with the first `wanted` one."""

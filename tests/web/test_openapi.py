@@ -111,7 +111,9 @@ def accepts(method: str, path: str, status: str) -> bool:
 def driver() -> Iterator[Driver]:
     echo = {"argv": ECHO_KERNEL}
     kernelspecs = {"python3": echo, "other": echo, "broken": {"argv": ["/no/such/command"]}}
-    with Gateway(kernelspecs=kernelspecs, EG_MAX_BODY_SIZE=str(MAX_BODY)) as gateway:
+    # Our python3 is to be found before the environment's.
+    settings = {"EG_MAX_BODY_SIZE": str(MAX_BODY), "JUPYTER_PREFER_ENV_PATH": "0"}
+    with Gateway(kernelspecs=kernelspecs, **settings) as gateway:
         (gateway.home / "data/kernels/python3/logo-64x64.png").write_bytes(b"\x89PNG")
         yield Driver(gateway.start())
 

@@ -133,7 +133,7 @@ async def test_both_connections_end_together_and_what_was_sent_arrives(joined: J
 
 
 async def test_a_cancelled_wait_ends_both_connections(joined: Joined) -> None:
-    waiting = asyncio.create_task(joined.splice.closed(lambda client, agent: None))
+    waiting = asyncio.create_task(joined.splice.closed(lambda *_: None))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])

@@ -35,7 +35,7 @@ from enterprise_gateway.core.records import (
     Phase,
     UnixEndpoint,
 )
-from enterprise_gateway.errors import BackendUnavailable, KernelNotFound
+from enterprise_gateway.errors import BackendUnavailable, KernelNotFound, StartFailed
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +50,12 @@ PORTS_PER_KERNEL = 5
 class LocalBackend:
     """The `Backend` of one machine."""
 
-    def __init__(
-        self, folder: StateFolder, environ: Mapping[str, str], port_range: PortRange, retention: float
-    ) -> None:
+    def __init__(self, folder: StateFolder, nursery: Nursery, port_range: PortRange, retention: float) -> None:
         self._folder = folder
         self._port_range = port_range
         self._retention = retention
         """Seconds the reason of an end stays readable."""
-        self._nursery = Nursery(environ)
+        self._nursery = nursery
         self._kernels: dict[str, ObservedKernel] = {}
         self._stamps: dict[str, int] = {}
         self._ports: dict[str, tuple[int, ...]] = {}
@@ -111,7 +109,7 @@ class LocalBackend:
             config = self._agent_config(record, launch)
             if not self._folder.claim(record, config):
                 return False
-            await self._fork(kernel_id)
+            await self._fork(config)
             self._stamps[kernel_id] = self._folder.record_stamp(kernel_id)
             await self._observe_start(record)
         except OSError as error:
@@ -160,7 +158,7 @@ class LocalBackend:
     def _agent_config(self, record: KernelRecord, launch: Launch) -> AgentConfig:
         kernel_id = record.kernel_id
         taken = {port for ports in self._ports.values() for port in ports}
-        ports = tuple(free_ports(PORTS_PER_KERNEL, self._port_range, taken))
+        ports = tuple(free_ports(PORTS_PER_KERNEL, self._port_range_of(launch), taken))
         self._ports[kernel_id] = ports
         shell, iopub, stdin, control, heartbeat = ports
         connection = ConnectionInfo(
@@ -186,9 +184,28 @@ class LocalBackend:
             rules=launch.rules,
         )
 
-    async def _fork(self, kernel_id: str) -> None:
+    def _port_range_of(self, launch: Launch) -> PortRange:
+        """The kernel spec's own range where it has one.
+
+        Raises:
+            StartFailed: it is none.
+        """
+        text = launch.config.get("port_range")
+        if text is None:
+            return self._port_range
         try:
-            await self._nursery.start(self._folder.of(kernel_id), self._folder.socket(kernel_id))
+            chosen = PortRange.parse(str(text))
+        except ValueError as error:
+            raise StartFailed(f"port_range in the kernel spec: {error}") from None
+        problem = chosen.problem(PORTS_PER_KERNEL)
+        if problem is not None:
+            raise StartFailed(f"port_range in the kernel spec: the range {chosen} {problem}")
+        return chosen
+
+    async def _fork(self, config: AgentConfig) -> None:
+        kernel_id = config.kernel_id
+        try:
+            await self._nursery.start(self._folder.of(kernel_id), self._folder.socket(kernel_id), config.process)
         except BackendUnavailable:
             self._folder.remove(kernel_id)
             raise

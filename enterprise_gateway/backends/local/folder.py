@@ -64,9 +64,11 @@ class StateFolder:
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 owner = folder.stat().st_uid
+                # The folder for sockets lies where anybody can make a link, and point it elsewhere later.
+                linked = folder == self._sockets and folder.is_symlink()
             except OSError as error:
                 raise ConfigError(f"The state folder cannot be used: {error}; set EG_STATE_DIR") from None
-            if owner != os.geteuid():
+            if owner != os.geteuid() or linked:
                 raise ConfigError(f"The state folder {folder} belongs to somebody else; set EG_STATE_DIR")
         self.root.chmod(0o700)
 
@@ -91,7 +93,7 @@ class StateFolder:
         final = self.of(record.kernel_id)
         if final.exists():
             return False
-        new = self.kernels / f"{_UNFINISHED}{record.kernel_id}-{os.getpid()}"
+        new = self.kernels / f"{_UNFINISHED}{record.kernel_id}-{secrets.token_hex(4)}"
         new.mkdir(mode=0o700)
         try:
             write_new(new / RECORD, msgspec.json.encode(record))
@@ -135,7 +137,9 @@ class StateFolder:
     def record_stamp(self, kernel_id: str) -> int:
         """Changes whenever the record does; 0 when there is none."""
         try:
-            return (self.of(kernel_id) / RECORD).stat().st_mtime_ns
+            status = (self.of(kernel_id) / RECORD).stat()
+            # Times move on by milliseconds only; a replaced file is another inode.
+            return hash((status.st_mtime_ns, status.st_ino))
         except OSError:
             return 0
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from enterprise_gateway.core.agents import KernelProcessConfig
+from enterprise_gateway.core.warm import NurseryAnswer, NurseryRequest, Recipe
 from enterprise_gateway.errors import BackendUnavailable
 
 log = logging.getLogger(__name__)
@@ -22,16 +24,14 @@ _NEEDED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONPATH", "LD_L
 """All an agent's own environment holds: no setting and no secret of the gateway."""
 
 
-class _Answer(msgspec.Struct):
-    pid: int = 0
-    error: str = ""
-
-
 class Nursery:
     """Starts agents; begins a new warm parent whenever the last one is gone."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], recipe: Recipe | None, parked: int) -> None:
+        """`parked` interpreters made from `recipe` are kept ready for kernels it fits."""
         self._environ = {name: environ[name] for name in _NEEDED if name in environ}
+        self._recipe = recipe if parked else None
+        self._count = parked
         self._lock = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
@@ -42,47 +42,61 @@ class Nursery:
         async with self._lock:
             await self._ensure()
 
-    async def start(self, folder: Path, listen_on: Path) -> int:
+    async def start(self, folder: Path, listen_on: Path, process: KernelProcessConfig) -> int:
         """Fork an agent for the kernel in `folder`; it listens on the unix socket `listen_on` at once. Its process id.
 
         Raises:
             BackendUnavailable: no process could be started.
         """
-        request = msgspec.json.encode({"folder": str(folder), "socket": str(listen_on)}) + b"\n"
+        fits = self._recipe is not None and self._recipe.fits(process.argv, process.env)
         async with self._lock:
-            try:
-                async with asyncio.timeout(TIMEOUT):
-                    reader, writer = await self._ensure()
-                    writer.write(request)
-                    answer = msgspec.json.decode(await reader.readline(), type=_Answer)
-            except (OSError, TimeoutError, msgspec.MsgspecError) as error:
-                await self._drop()
-                raise BackendUnavailable(f"No agent could be started: {error!r}") from None
-        if answer.error:
-            raise BackendUnavailable(f"No agent could be started: {answer.error}")
-        return answer.pid
+            await self._ensure()
+            return (await self._ask(NurseryRequest(str(folder), str(listen_on), parked=fits))).pid
 
     async def close(self) -> None:
         """End the parent; the agents live on."""
         async with self._lock:
             await self._drop()
 
-    async def _ensure(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        alive = self._process is not None and self._process.returncode is None
-        if alive and self._reader is not None and self._writer is not None:
-            return self._reader, self._writer
+    async def _ensure(self) -> None:
+        """Have a parent.
+
+        Raises:
+            BackendUnavailable: it cannot be started.
+        """
+        if self._process is not None and self._process.returncode is None and self._writer is not None:
+            return
         await self._drop()
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "enterprise_gateway.agent.nursery", str(theirs.fileno())),
-                pass_fds=[theirs.fileno()],
-                env=self._environ,
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-P", "-m", "enterprise_gateway.agent.nursery", str(theirs.fileno())),
+                    pass_fds=[theirs.fileno()],
+                    env=self._environ,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise BackendUnavailable(f"No agent could be started: {error}") from None
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
-        return self._reader, self._writer
+        if self._recipe is not None:
+            await self._ask(NurseryRequest(recipe=self._recipe, count=self._count))
+
+    async def _ask(self, request: NurseryRequest) -> NurseryAnswer:
+        assert self._reader is not None  # noqa: S101 - _ensure came first
+        assert self._writer is not None  # noqa: S101
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                self._writer.write(msgspec.json.encode(request) + b"\n")
+                answer = msgspec.json.decode(await self._reader.readline(), type=NurseryAnswer)
+        except (OSError, msgspec.MsgspecError) as error:
+            await self._drop()
+            raise BackendUnavailable(f"No agent could be started: {error!r}") from None
+        if answer.error:
+            raise BackendUnavailable(f"No agent could be started: {answer.error}")
+        return answer
 
     async def _drop(self) -> None:
         if self._writer is not None:
