@@ -327,7 +327,9 @@ class Kernel:
             case KernelState.ENDED:
                 return "dead"
             case KernelState.RUNNING:
-                return self.hub.activity.execution_state
+                said = self.hub.activity.execution_state
+                # A kernel's own "starting" may reach us after its first answer.
+                return "idle" if said == "starting" else said
 
     def _become(self, state: KernelState) -> None:
         if state is not self.state and may_become(self.state, state):

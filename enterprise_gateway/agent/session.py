@@ -69,7 +69,10 @@ class Session:
 
     def deliver(self, outgoing: Outgoing) -> None:
         """Queue a message; `pump` sends."""
-        self._ring.append(outgoing, outgoing.message.size, essential=outgoing.essential)
+        size = outgoing.message.size
+        if self._ring.size + size > self._ring.limit:
+            self.pump()  # what the websocket takes need not be dropped unsent
+        self._ring.append(outgoing, size, essential=outgoing.essential)
 
     def acknowledge(self, payload: bytes) -> None:
         """A PONG came back with `payload`."""

@@ -20,7 +20,7 @@ from enterprise_gateway.backends.local.state import read_master_keys, state_dir
 from enterprise_gateway.config.settings import Settings
 from enterprise_gateway.core.agents import AgentStatus
 from enterprise_gateway.core.keys import MasterKeys
-from enterprise_gateway.core.records import EndReport, KernelRecord, ObservedKernel, Phase, UnixEndpoint
+from enterprise_gateway.core.records import KernelRecord, ObservedKernel, Phase, UnixEndpoint
 from enterprise_gateway.errors import GatewayError, KernelNotFound, KernelUnresponsive
 from enterprise_gateway.kernels.agents import Address, AgentClient
 from enterprise_gateway.kernels.manager import SHUTDOWN_MARGIN
@@ -111,21 +111,8 @@ class LocalKernels:
             return ObservedKernel(record=record, phase=Phase.RUNNING)
         if report is None and not begun:
             return ObservedKernel(record=record, phase=Phase.STARTING)
-        report = report or self._lost(kernel_id)
-        return ObservedKernel(
-            record=record,
-            phase=Phase.ENDED,
-            reason=report.reason,
-            ended=report.time,
-            exit_code=report.exit_code,
-            log_tail=report.log_tail,
-        )
-
-    def _lost(self, kernel_id: str) -> EndReport:
-        """The end of a kernel whose agent could not report it; nobody knows when it was."""
-        had_agent = bool(self._folder.pid(kernel_id, AGENT_PID))
-        reason = "its agent was killed" if had_agent else "the gateway that started it was killed"
-        return EndReport(reason=reason, time=0.0, log_tail=self._folder.log_tail(kernel_id, KERNEL_LOG))
+        report = report or self._folder.lost(kernel_id, time=0.0)
+        return ObservedKernel(record=record, phase=Phase.RUNNING).after(report)
 
     async def _stop_all(self, kernel_ids: Sequence[str]) -> dict[str, str]:
         problems: dict[str, str] = {}

@@ -57,6 +57,15 @@ class UnixEndpoint(msgspec.Struct, frozen=True, tag="unix"):
     path: str
 
 
+class EndReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent leaves behind when its kernel has ended for good."""
+
+    reason: str
+    time: float
+    exit_code: int | None = None
+    log_tail: str = ""
+
+
 class ObservedKernel(msgspec.Struct, frozen=True, kw_only=True):
     """A record and what the backend sees of the kernel now."""
 
@@ -73,6 +82,17 @@ class ObservedKernel(msgspec.Struct, frozen=True, kw_only=True):
     log_tail: str = ""
     """The last output of a kernel that ended."""
     progress: tuple[ProgressEvent, ...] = ()
+
+    def after(self, end: EndReport) -> ObservedKernel:
+        """The same kernel once it has ended."""
+        return msgspec.structs.replace(
+            self,
+            phase=Phase.ENDED,
+            reason=end.reason,
+            ended=end.time,
+            exit_code=end.exit_code,
+            log_tail=end.log_tail,
+        )
 
 
 class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,12 +113,3 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     def ports(self) -> tuple[int, ...]:
         """All five ports."""
         return (self.shell_port, self.iopub_port, self.stdin_port, self.control_port, self.hb_port)
-
-
-class EndReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent leaves behind when its kernel has ended for good."""
-
-    reason: str
-    time: float
-    exit_code: int | None = None
-    log_tail: str = ""

@@ -156,28 +156,29 @@ class Starter:
         record = start.record(self._registry.newest_key_id)
         launch = start.launch(record, self._environ, self._registry.secrets(record))
         backend = self._registry.backends[record.backend]
-        while True:
-            if await self._create(start.rules, record, launch):
-                log.info("Kernel %s is started for %s", start.spec.name, start.username, extra=_about(record))
-            observed = await self._existing(start)
-            if observed is not None:
-                return observed
-            if time.monotonic() > deadline:
-                raise StartFailed(f"KERNEL_ID {start.kernel_id} is being started elsewhere; ask again")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(NEWS_SECONDS):
-                    await backend.changed(start.kernel_id)
+        try:
+            while True:
+                if await self._create(start.rules, record, launch):
+                    log.info("Kernel %s is started for %s", start.spec.name, start.username, extra=_about(record))
+                observed = await self._existing(start)
+                if observed is not None:
+                    return observed
+                if time.monotonic() > deadline:
+                    raise StartFailed(f"KERNEL_ID {start.kernel_id} is being started elsewhere; ask again")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(NEWS_SECONDS):
+                        await backend.changed(start.kernel_id)
+        finally:
+            self._claiming.pop(start.kernel_id, None)
 
     async def _create(self, rules: StartRules, record: KernelRecord, launch: Launch) -> bool:
         others = {each.record.kernel_id: each.record for each in self._registry.observed() if _counts(each)}
         others |= self._claiming
         others.pop(record.kernel_id, None)
         check_limits(rules, record.username, others.values())
+        # It counts from here on until the backend shows it, which a watched store does a moment after `create`.
         self._claiming[record.kernel_id] = record
-        try:
-            return await self._registry.backends[record.backend].create(record, launch)
-        finally:
-            self._claiming.pop(record.kernel_id, None)
+        return await self._registry.backends[record.backend].create(record, launch)
 
     async def _await(self, observed: ObservedKernel, deadline: float) -> ObservedKernel:
         """Wait until the kernel is ready, has ended, or `deadline` is over."""

@@ -82,8 +82,12 @@ def _host_of(origin: str) -> str | None:
 
 def _check_host(request: web.Request) -> None:
     """Refuse a foreign name in `Host`: a page whose name was pointed at this machine would be of the same origin."""
-    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
-    if not is_loopback(host):
+    host = request.headers.get("Host", "")
+    try:
+        is_own = is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:  # a bracket that is not closed
+        is_own = False
+    if not is_own:
         raise Forbidden(f"A gateway without a token answers to this machine's own names, not to {host!r}")
 
 

@@ -10,6 +10,7 @@ import sys
 import psutil
 import pytest
 from agent_parts import DEADLINE, process_config
+from support.ended import have_ended
 
 from enterprise_gateway.agent.process import LOG_BYTES, TAIL_BYTES, KernelProcess, OutputLog, describe_exit
 
@@ -104,7 +105,7 @@ async def test_what_a_kernel_started_ends_with_it(output):
     assert len(children) == 2
     await asyncio.wait_for(process.close(), DEADLINE)
     assert process.exited.result() == -signal.SIGKILL
-    assert psutil.wait_procs(children, timeout=DEADLINE)[1] == []
+    assert await asyncio.to_thread(have_ended, *(child.pid for child in children))
 
 
 async def test_a_signal_reaches_the_whole_group(output):

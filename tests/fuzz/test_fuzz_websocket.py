@@ -12,7 +12,20 @@ from urllib.parse import urlsplit
 
 import pytest
 from fuzz_target import Target
-from hostile_frames import BINARY, CLOSE, PING, PONG, TEXT, Fault, fault, frame, harmless, legacy_binary, legacy_text, v1_binary
+from hostile_frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Fault,
+    fault,
+    frame,
+    harmless,
+    legacy_binary,
+    legacy_text,
+    v1_binary,
+)
 
 V1 = "v1.kernel.websocket.jupyter.org"
 AT_ONCE = 8

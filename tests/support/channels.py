@@ -27,7 +27,7 @@ DEADLINE = 60.0
 Message = dict[str, Any]
 
 
-class ClosedByServerError(ConnectionError):
+class ClosedByServerError(ConnectionResetError):
     """The server sent CLOSE."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -148,7 +148,7 @@ class Channels:
             if opcode == websocket.ABNF.OPCODE_BINARY:
                 return unpack_v1(data) if self.socket.subprotocol == V1 else unpack_legacy(data)
             if opcode == websocket.ABNF.OPCODE_CLOSE:
-                raise ConnectionResetError(f"the server closed the websocket: {data!r}")
+                raise ClosedByServerError(int.from_bytes(data[:2], "big"), data[2:].decode())
             if time.monotonic() > end:
                 raise TimeoutError(f"no message within {DEADLINE:g} s")
 

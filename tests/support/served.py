@@ -64,12 +64,14 @@ def new_manager(backend: Backend, folders: Sequence[Path] = (), **rules: object)
 
 
 @contextlib.asynccontextmanager
-async def served(backend: Backend, *, agent_wait: float = 30.0, **rules: object) -> AsyncIterator[Served]:
+async def served(
+    backend: Backend, *, token: str = TOKEN, agent_wait: float = 30.0, **rules: object
+) -> AsyncIterator[Served]:
     """Serves on a free port until it is left; `agent_wait` is how long a websocket handshake waits for its agent."""
     kernels = new_manager(backend, **rules)
     channels = ChannelsRoute(kernels.registry, REPLICA, agent_wait)
     api = Api(kernels, "/", list_kernels=True)
-    app = make_app(api, channels, Guard(TokenTable(Secret(TOKEN)), "", ""), http_rules())
+    app = make_app(api, channels, new_guard(token), http_rules())
     sites = Sites()
     listener = listen("127.0.0.1", 0, 0)
     await sites.serve(app, listener)
@@ -78,6 +80,11 @@ async def served(backend: Backend, *, agent_wait: float = 30.0, **rules: object)
     finally:
         await kernels.agents.close()
         await sites.close()
+
+
+def new_guard(token: str) -> Guard:
+    """Lets in who has `token`, or everybody where it is empty, and serves this machine alone."""
+    return Guard(TokenTable(Secret(token)), allow_origin="", authorized_origin="", local_only=True)
 
 
 def http_rules() -> HttpRules:

@@ -131,3 +131,13 @@ async def test_every_answer_forbids_guessing_its_type(stranger: ClientSession) -
     for path in ("/api", "/api/swagger.json", "/nowhere"):
         async with stranger.get(path) as answer:
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(("host", "status"), [("[", 403), ("[::1", 403), ("evil.example", 403), ("localhost:1", 200)])
+async def test_an_open_gateway_answers_to_its_own_names_alone(host: str, status: int) -> None:
+    async with (
+        served(FakeBackend(), token="") as gateway,
+        ClientSession(gateway.url) as client,
+        client.get("/api/kernels", headers={"Host": host}) as answer,
+    ):
+        assert answer.status == status

@@ -19,14 +19,11 @@ from openapi_core import OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAPIResponse
 from support.gateway import Gateway
 from support.rest import Rest, answer_of
-from support.served import http_rules, new_manager
+from support.served import http_rules, new_guard, new_manager
 
 from enterprise_gateway import __version__
-from enterprise_gateway.core.secret import Secret
-from enterprise_gateway.core.tokens import TokenTable
 from enterprise_gateway.web.api import Api
 from enterprise_gateway.web.channels import ChannelsRoute
-from enterprise_gateway.web.identity import Guard
 from enterprise_gateway.web.server import make_app
 
 Document = dict[str, Any]
@@ -249,9 +246,8 @@ def test_every_route_is_described_and_every_described_route_exists() -> None:
 
 def served_routes() -> set[tuple[str, str]]:
     manager = new_manager(FakeBackend())
-    guard = Guard(TokenTable(Secret("")), "", "")
     channels = ChannelsRoute(manager.registry, "replica")
-    app = make_app(Api(manager, "/", list_kernels=True), channels, guard, http_rules())
+    app = make_app(Api(manager, "/", list_kernels=True), channels, new_guard(""), http_rules())
     return {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource}
 
 

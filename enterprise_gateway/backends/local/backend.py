@@ -29,7 +29,6 @@ from enterprise_gateway.core.agents import AgentConfig, KernelProcessConfig
 from enterprise_gateway.core.launch import render_argv
 from enterprise_gateway.core.records import (
     ConnectionInfo,
-    EndReport,
     KernelRecord,
     ObservedKernel,
     Phase,
@@ -110,7 +109,6 @@ class LocalBackend:
             if not self._folder.claim(record, config):
                 return False
             await self._fork(config)
-            self._stamps[kernel_id] = self._folder.record_stamp(kernel_id)
             await self._observe_start(record)
         except OSError as error:
             raise BackendUnavailable(f"The state folder cannot be written: {error.strerror or error}") from None
@@ -123,16 +121,13 @@ class LocalBackend:
 
     async def update(self, kernel_id: str, change: Callable[[KernelRecord], KernelRecord]) -> KernelRecord:
         """Change a record in its file and in `kernels`."""
-        record = self._folder.record(kernel_id)
         observed = self._kernels.get(kernel_id)
-        if record is None or observed is None:
-            raise KernelNotFound(kernel_id)
-        changed = change(record)
         try:
-            self._folder.write_record(changed)
+            changed = self._folder.change_record(kernel_id, change)
         except OSError as error:
             raise BackendUnavailable(f"The state folder cannot be written: {error.strerror or error}") from None
-        self._stamps[kernel_id] = self._folder.record_stamp(kernel_id)
+        if changed is None or observed is None:
+            raise KernelNotFound(kernel_id)
         self._set(_with_record(observed, changed))
         return changed
 
@@ -299,23 +294,11 @@ class LocalBackend:
         report = self._folder.end(kernel_id)
         if report is None:
             self._kill_processes(kernel_id)
-            had_agent = bool(self._folder.pid(kernel_id, AGENT_PID))
-            reason = "its agent was killed" if had_agent else "the gateway that started it was killed"
-            report = EndReport(reason=reason, time=time.time(), log_tail=self._folder.log_tail(kernel_id, KERNEL_LOG))
+            report = self._folder.lost(kernel_id, time.time())
             with contextlib.suppress(OSError):
                 self._folder.write_end(kernel_id, report)
         log.info("Kernel ended: %s", report.reason, extra={"kernel_id": kernel_id})
-        self._set(
-            ObservedKernel(
-                record=observed.record,
-                phase=Phase.ENDED,
-                endpoint=observed.endpoint,
-                reason=report.reason,
-                ended=report.time,
-                exit_code=report.exit_code,
-                log_tail=report.log_tail,
-            )
-        )
+        self._set(observed.after(report))
 
     def _kill_processes(self, kernel_id: str) -> None:
         processes.kill_agent(self._folder.pid(kernel_id, AGENT_PID), self._folder.of(kernel_id).resolve() / AGENT_LOG)

@@ -14,11 +14,13 @@ A kernel's folder appears by one rename, complete, so it is also the claim on th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -126,13 +128,25 @@ class StateFolder:
         """The record; None when there is none."""
         return _read(self.of(kernel_id) / RECORD, KernelRecord)
 
-    def write_record(self, record: KernelRecord) -> None:
-        """Replace the record.
+    def change_record(self, kernel_id: str, change: Callable[[KernelRecord], KernelRecord]) -> KernelRecord | None:
+        """Replace the record by what `change` makes of it, one gateway after the other; None when there is none.
 
         Raises:
             OSError: nothing was changed.
         """
-        replace_file(self.of(record.kernel_id) / RECORD, msgspec.json.encode(record))
+        try:
+            folder = os.open(self.of(kernel_id), os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # ends with the descriptor, and with this process
+            record = self.record(kernel_id)
+            if record is not None:
+                record = change(record)
+                replace_file(self.of(kernel_id) / RECORD, msgspec.json.encode(record))
+            return record
+        finally:
+            os.close(folder)
 
     def record_stamp(self, kernel_id: str) -> int:
         """Changes whenever the record does; 0 when there is none."""
@@ -155,6 +169,12 @@ class StateFolder:
     def write_end(self, kernel_id: str, report: EndReport) -> None:
         """Put an end on record for an agent that could not."""
         replace_file(self.of(kernel_id) / END, msgspec.json.encode(report))
+
+    def lost(self, kernel_id: str, time: float) -> EndReport:
+        """The end, at `time`, of a kernel whose agent could not report it."""
+        had_agent = bool(self.pid(kernel_id, AGENT_PID))
+        reason = "its agent was killed" if had_agent else "the gateway that started it was killed"
+        return EndReport(reason=reason, time=time, log_tail=self.log_tail(kernel_id, KERNEL_LOG))
 
     def pid(self, kernel_id: str, file: str) -> int:
         """The process id in `file` (`AGENT_PID`, `KERNEL_PID`); 0 when unknown."""

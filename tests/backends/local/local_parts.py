@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import sys
 import time
 import uuid
@@ -15,8 +13,9 @@ from typing import Any
 
 from enterprise_gateway.backends.base import Launch
 from enterprise_gateway.backends.local.backend import LocalBackend
-from enterprise_gateway.backends.local.folder import AGENT_PID, StateFolder
+from enterprise_gateway.backends.local.folder import AGENT_LOG, AGENT_PID, KERNEL_PID, StateFolder
 from enterprise_gateway.backends.local.nursery import Nursery
+from enterprise_gateway.backends.local.processes import kill_agent, kill_group
 from enterprise_gateway.config.ports import PortRange
 from enterprise_gateway.core.agents import AgentConfig, AgentRules, KernelProcessConfig
 from enterprise_gateway.core.keys import MasterKeys
@@ -121,13 +120,10 @@ class Gateways:
         return await self._agents.status(Address(observed.endpoint, token), wait=wait)
 
     async def close(self) -> None:
+        """End the gateways, then, by force, what they leave running."""
         await self._agents.close()
-        for kernel_id in self.folder.kernel_ids():
-            if pid := self.folder.pid(kernel_id, AGENT_PID):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        cleaner = await self.start()
-        for kernel_id in list(cleaner.kernels):
-            await cleaner.remove(kernel_id)
         for backend in list(self._runs):
             await self.stop(backend)
+        for kernel_id in self.folder.kernel_ids():
+            kill_agent(self.folder.pid(kernel_id, AGENT_PID), self.folder.of(kernel_id) / AGENT_LOG)
+            kill_group(self.folder.pid(kernel_id, KERNEL_PID), kernel_id)

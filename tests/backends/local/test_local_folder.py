@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ from enterprise_gateway.backends.local.folder import (
     RECORD,
     StateFolder,
 )
-from enterprise_gateway.core.records import EndReport
+from enterprise_gateway.core.records import EndReport, KernelRecord
 from enterprise_gateway.errors import ConfigError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
@@ -29,6 +30,11 @@ def claimed(folder: StateFolder) -> str:
     record = new_record()
     assert folder.claim(record, new_config(record))
     return record.kernel_id
+
+
+def owned_by(name: str) -> Callable[[KernelRecord], KernelRecord]:
+    """A change of a record."""
+    return lambda record: msgspec.structs.replace(record, owner=name)
 
 
 # The folder itself.
@@ -169,13 +175,37 @@ def test_an_unfinished_claim_is_no_kernel_and_is_found_once_it_is_old(folder):
 
 def test_a_changed_record_has_another_stamp_however_quickly_it_was_changed(folder):
     kernel_id = claimed(folder)
-    record = folder.record(kernel_id)
     stamps = [folder.record_stamp(kernel_id)]
     for number in range(200):
-        folder.write_record(msgspec.structs.replace(record, owner=f"owner-{number}"))
+        folder.change_record(kernel_id, owned_by(f"owner-{number}"))
         stamps.append(folder.record_stamp(kernel_id))
     assert all(before != after for before, after in itertools.pairwise(stamps))
     assert folder.record(kernel_id).owner == "owner-199"
+
+
+def test_of_changes_at_the_same_time_none_is_lost(folder):
+    kernel_id = claimed(folder)
+    folder.change_record(kernel_id, owned_by(""))
+
+    def change() -> None:
+        for _ in range(50):
+            folder.change_record(kernel_id, lambda record: owned_by(record.owner + "x")(record))
+
+    gateways = [threading.Thread(target=change) for _ in range(4)]
+    for gateway in gateways:
+        gateway.start()
+    for gateway in gateways:
+        gateway.join()
+    assert folder.record(kernel_id).owner == "x" * 200
+
+
+def test_a_change_that_fails_changes_nothing(folder):
+    kernel_id = claimed(folder)
+    before = folder.record(kernel_id)
+    with pytest.raises(ZeroDivisionError):
+        folder.change_record(kernel_id, lambda _: 1 / 0)
+    assert folder.change_record(kernel_id, lambda record: record) == before
+    assert folder.change_record(new_id(), lambda record: record) is None
 
 
 def test_what_is_not_there_is_nothing(folder):

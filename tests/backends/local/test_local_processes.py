@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from local_parts import DEADLINE, new_id
+from support.ended import have_ended
 from support.wait import eventually
 
 from enterprise_gateway.backends.local.processes import PROC, kill_agent, kill_group
@@ -93,7 +93,7 @@ def test_a_group_without_its_leader_is_killed_too(group, kernel_id):
     group.process.wait(DEADLINE)
     assert os.getpgid(child) == group.pid
     kill_group(group.pid, kernel_id)
-    _await_end(child)
+    assert have_ended(child)
 
 
 def test_a_group_that_only_has_the_kernels_old_id_is_left_alone(group):
@@ -112,12 +112,3 @@ def _is_child(path: Path, parent: int) -> bool:
         return int((path / "stat").read_text().rpartition(")")[2].split()[1]) == parent
     except OSError:
         return False
-
-
-def _await_end(pid: int) -> None:
-    """Wait for the end of a process that is no child of ours; a zombie has ended."""
-    descriptor = os.pidfd_open(pid)
-    try:
-        assert select.select([descriptor], [], [], DEADLINE)[0], "it still runs"
-    finally:
-        os.close(descriptor)
