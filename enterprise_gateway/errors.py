@@ -63,6 +63,9 @@ class StartFailed(GatewayError):
 class KernelUnresponsive(GatewayError):
     """The kernel's agent did not answer in time."""
 
+    retry_after = 1
+    """Seconds after which a client should ask again."""
+
 
 class NotReady(GatewayError):
     """The gateway has not read its state yet; ask again in a moment."""

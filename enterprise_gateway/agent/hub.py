@@ -27,6 +27,8 @@ MAX_PENDING = 10_000
 """Requests whose reply is awaited; beyond, the oldest are routed by their session instead."""
 MAX_CLIENTS = 10_000
 """Names by which clients sign their messages; beyond, the oldest are forgotten."""
+MAX_CLIENT_SESSIONS = 1_000
+"""Names clients give themselves in message headers; beyond, the oldest is forgotten."""
 MAX_DETACHED = 16
 """Sessions kept for clients that are away; beyond, those longest away are forgotten."""
 
@@ -110,6 +112,8 @@ class Hub:
         self.activity.touch(time.time())
         if header.session:
             self._by_client[header.session] = session
+            if len(self._by_client) > MAX_CLIENT_SESSIONS:
+                del self._by_client[next(iter(self._by_client))]
             if len(self._by_client) > MAX_CLIENTS:
                 del self._by_client[next(iter(self._by_client))]
         if header.msg_type.endswith("_request"):

@@ -5,8 +5,10 @@ One event loop. A session without a living kernel does not exist.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
+import weakref
 from collections.abc import Iterator
 
 import msgspec
@@ -36,6 +38,8 @@ class SessionManager:
 
     def __init__(self, kernels: KernelManager) -> None:
         self._kernels = kernels
+        self._opening: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
+        """A document that is opened twice at the same moment gets one kernel."""
 
     async def list(self, principal: Principal) -> list[SessionModel]:
         """All sessions of `principal`."""
@@ -59,6 +63,12 @@ class SessionManager:
 
         A given `kernel_id` names a running kernel to use; else one is started. Raises as `KernelManager.start`.
         """
+        async with self._opening.setdefault((principal.name, session.path), asyncio.Lock()):
+            return await self._start(principal, session, kernel_id, request)
+
+    async def _start(
+        self, principal: Principal, session: SessionRecord, kernel_id: str | None, request: StartRequest
+    ) -> SessionModel:
         for observed, existing in self._sessions(principal):
             if existing.path == session.path:
                 [model] = await self._kernels.models([observed])

@@ -58,6 +58,7 @@ class Statuses:
         stale = [each for each in observed if self._noted_at(each.record.kernel_id) < oldest]
         if stale:
             await asyncio.gather(*(self.ask(each) for each in stale))
+            self._forget_unknown()
 
     async def ask(self, observed: ObservedKernel) -> None:
         """Ask one agent now; one that does not answer in time leaves the last known status."""
@@ -68,6 +69,11 @@ class Statuses:
             self._asking[kernel_id] = asking
             asking.add_done_callback(lambda _: self._asking.pop(kernel_id))
         await asyncio.shield(asking)
+
+    def _forget_unknown(self) -> None:
+        """Kernels that ended by themselves are nobody's to delete."""
+        for kernel_id in [each for each in self._known if self._registry.lookup(each) is None]:
+            self.forget(kernel_id)
 
     async def when_started(self, observed: ObservedKernel, timeout: float) -> AgentStatus | None:
         """The status once the kernel has started or ended, or after `timeout` seconds; None if its agent is gone."""

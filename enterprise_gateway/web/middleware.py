@@ -24,6 +24,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PUBLIC = ("/api/swagger.json", "/api/swagger.yaml")
 """Ends of routes that need no credential."""
+CLIENT_GONE = 499
+"""Counted and logged for a client that did not wait for its answer; nobody receives it. (nginx's number.)"""
 _PATH_CREDENTIAL = re.compile(r"/t/[^/]+")
 
 
@@ -56,9 +58,11 @@ async def _respond(request: web.Request, handler: Handler, guard: Guard) -> web.
         return await handler(request)
     except web.HTTPException as error:
         return _from_aiohttp(request.method, error)
-    except (GatewayError, ConnectionError):
+    except GatewayError:
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            return web.Response(status=CLIENT_GONE, reason="Client Closed Request")
         log.exception("Request failed: %s %s", request.method, _loggable_path(request))
         return error_response(500, "The gateway failed to handle this request; its log has the details")
 

@@ -100,7 +100,7 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
 def from_error(error: errors.GatewayError) -> web.Response:
     """The response to an error of ours."""
     headers = {}
-    if isinstance(error, errors.NotReady | errors.BackendUnavailable):
+    if isinstance(error, errors.NotReady | errors.BackendUnavailable | errors.KernelUnresponsive):
         headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -192,12 +193,13 @@ async def test_what_the_agent_sends_with_its_answer_arrives(
 
 
 async def test_a_client_that_leaves_during_the_handshake_leaves_nothing_at_the_agent(
-    patient: Served, backend: FakeBackend, agent: FakeAgent
+    patient: Served, backend: FakeBackend, agent: FakeAgent, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent.may_answer.clear()
     backend.agent_appears(RECORD.kernel_id, agent.path)
     client = await Client.connect(patient)
     await agent.asked.acquire()
+    caplog.set_level(logging.INFO)
     client.writer.transport.abort()
     for _ in range(10):  # turns for the gateway, in which it sees the client go
         await asyncio.sleep(0)
@@ -205,6 +207,8 @@ async def test_a_client_that_leaves_during_the_handshake_leaves_nothing_at_the_a
     at_agent = await agent.sockets.get()
     assert await at_agent.reader.read() == b""
     await until_idle(patient)
+    await until(lambda: "499 GET" in caplog.text)
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_kernel_whose_agent_cannot_be_reached_is_not_declared_dead(
