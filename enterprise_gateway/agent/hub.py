@@ -25,9 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_PENDING = 10_000
 """Requests whose reply is awaited; beyond, the oldest are routed by their session instead."""
-MAX_CLIENTS = 10_000
-"""Names by which clients sign their messages; beyond, the oldest are forgotten."""
-MAX_CLIENT_SESSIONS = 1_000
+MAX_CLIENTS = 1_000
 """Names clients give themselves in message headers; beyond, the oldest is forgotten."""
 MAX_DETACHED = 16
 """Sessions kept for clients that are away; beyond, those longest away are forgotten."""
@@ -112,8 +110,6 @@ class Hub:
         self.activity.touch(time.time())
         if header.session:
             self._by_client[header.session] = session
-            if len(self._by_client) > MAX_CLIENT_SESSIONS:
-                del self._by_client[next(iter(self._by_client))]
             if len(self._by_client) > MAX_CLIENTS:
                 del self._by_client[next(iter(self._by_client))]
         if header.msg_type.endswith("_request"):
@@ -160,8 +156,13 @@ class Hub:
         self.flush()
 
     def fail_pending(self, reason: str) -> None:
-        """Answer every request the kernel did not live to answer, so that no client waits for it."""
+        """Answer every cell the kernel did not live to answer, so that nobody waits for it.
+
+        Other requests go without: JupyterLab asks again by itself, and takes an error for an answer worth a crash.
+        """
         for session, request, parent, channel in self._pending.values():
+            if request.msg_type != "execute_request":
+                continue
             session.deliver(self.author.failure(request, parent, channel, reason))
             self._dirty.add(session)
             self.broadcast(self.author.status("idle", parent))

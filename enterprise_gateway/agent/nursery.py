@@ -66,7 +66,8 @@ class Nursery:
                 answer = self._answer(msgspec.json.decode(line, type=NurseryRequest))
             except OSError as error:
                 answer = NurseryAnswer(error=str(error))
-            self._control.sendall(msgspec.json.encode(answer) + b"\n")
+            with contextlib.suppress(BrokenPipeError):  # the gateway was killed: the next line is the end
+                self._control.sendall(msgspec.json.encode(answer) + b"\n")
 
     def _answer(self, request: NurseryRequest) -> NurseryAnswer:
         if request.recipe is not None:

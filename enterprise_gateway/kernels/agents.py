@@ -6,7 +6,9 @@ One event loop. Connections are kept by endpoint, at most one idle each; websock
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -17,11 +19,10 @@ from enterprise_gateway.core.records import UnixEndpoint
 from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.errors import KernelUnresponsive, ProtocolError
 from enterprise_gateway.wire import http1
+from enterprise_gateway.wire.http1 import ResponseHead
 
 QUICK = 5.0
 """Seconds for an answer that needs no waiting."""
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -40,7 +41,7 @@ class AgentClient:
     """Asks agents."""
 
     def __init__(self) -> None:
-        self._idle: dict[UnixEndpoint, Streams] = {}
+        self._idle: dict[UnixEndpoint, _Connection] = {}
 
     async def status(self, address: Address, *, wait: float = 0.0) -> AgentStatus:
         """The status, at once or when the kernel has started or ended, at most `wait` seconds later.
@@ -70,9 +71,8 @@ class AgentClient:
 
     async def close(self) -> None:
         """Close the idle connections."""
-        for _, writer in self._idle.values():
-            writer.close()
-        self._idle.clear()
+        for connection in list(self._idle.values()):
+            connection.close()
 
     async def _ask(self, address: Address, method: str, path: str, query: dict[str, object], wait: float) -> bytes:
         target = f"{path}?{urlencode(query)}" if query else path
@@ -86,32 +86,85 @@ class AgentClient:
             raise KernelUnresponsive(f"The kernel's agent cannot be reached: {error}") from None
 
     async def _exchange(self, endpoint: UnixEndpoint, head: bytes) -> bytes:
-        streams = self._idle.pop(endpoint, None) or await asyncio.open_unix_connection(endpoint.path)
-        reader, writer = streams
+        connection = self._idle.pop(endpoint, None) or await self._connect(endpoint)
         try:
-            writer.write(head)
-            response = http1.parse_response(await reader.readuntil(b"\r\n\r\n"))
-            body = await reader.readexactly(http1.content_length(response))
+            response, body = await connection.exchange(head)
         except BaseException:
-            writer.close()
+            connection.close()
             raise
-        if endpoint in self._idle:
-            writer.close()
+        if endpoint in self._idle or connection.lost:
+            connection.close()
         else:
-            self._idle[endpoint] = streams
-        if response.status >= 400:
+            self._idle[endpoint] = connection
+        if response.status >= HTTPStatus.BAD_REQUEST:
             raise KernelUnresponsive(f"The kernel's agent refused: {body.decode(errors='replace')}")
         return body
 
-    def forget(self, endpoint: UnixEndpoint) -> None:
-        """Close what is kept for an agent that is gone."""
-        streams = self._idle.pop(endpoint, None)
-        if streams is not None:
-            with contextlib.suppress(OSError):
-                streams[1].close()
+    async def _connect(self, endpoint: UnixEndpoint) -> _Connection:
+        def forget(connection: _Connection) -> None:
+            if self._idle.get(endpoint) is connection:
+                del self._idle[endpoint]
+
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_unix_connection(lambda: _Connection(forget), endpoint.path)
+        return connection
 
     def __repr__(self) -> str:
         return f"<AgentClient {len(self._idle)} idle connections>"
+
+
+class _Connection(asyncio.Protocol):
+    """One request after the other, each with a complete answer; `forget` is called when the other side is gone."""
+
+    def __init__(self, forget: Callable[[_Connection], None]) -> None:
+        self.lost = False
+        self._forget = forget
+        self._buffer = b""
+        self._answer: asyncio.Future[tuple[ResponseHead, bytes]] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    async def exchange(self, request: bytes) -> tuple[ResponseHead, bytes]:
+        if self._transport is None or self.lost:
+            raise EOFError("it is gone")
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._answer
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if self._answer is None or self._answer.done():
+            return
+        try:
+            answer = _complete(self._buffer)
+        except ProtocolError as error:
+            self._answer.set_exception(error)
+            return
+        if answer is not None:
+            self._buffer = b""
+            self._answer.set_result(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self._forget(self)
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(exc or EOFError("it is gone"))
+
+
+def _complete(buffer: bytes) -> tuple[ResponseHead, bytes] | None:
+    """An answer's head and body, once both are whole."""
+    end = buffer.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    head = http1.parse_response(buffer[: end + 4])
+    body = buffer[end + 4 :]
+    return (head, body) if len(body) >= http1.content_length(head) else None
 
 
 def _status(body: bytes) -> AgentStatus:

@@ -157,7 +157,6 @@ class KernelManager:
             with contextlib.suppress(KernelUnresponsive):
                 wait = self.rules.agent.shutdown_wait + SHUTDOWN_MARGIN
                 await self.agents.shutdown(address, reason, wait)
-            self.agents.forget(address.endpoint)
         await self.registry.backend_of(observed).remove(kernel_id)
         self._statuses.forget(kernel_id)
         log.info("Kernel is gone: %s", reason, extra={"kernel_id": kernel_id})

@@ -38,7 +38,7 @@ class KernelHistory(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     created: str
     ended: str | None
-    exit_code: int | None
+    exit_code: int | None = None
     """Of a kernel that ended by itself; negative is the signal that ended it."""
     log_tail: str
 

@@ -76,6 +76,9 @@ class ChannelsRoute:
             if address is None:
                 return await self._answer_early(request, handshake, observed)
             return await self._proxy(request, address)
+        except KernelUnresponsive:
+            self._registry.alive(principal, kernel_id)  # says why it ended, if that is the cause
+            raise
         finally:
             metrics.WEBSOCKETS.dec()
             self._open[kernel_id] -= 1

@@ -183,14 +183,15 @@ async def test_after_its_grace_a_session_without_a_client_is_forgotten_with_all_
     assert (set(hub._sessions), set(hub._by_client), set(hub._pending)) == ({"staying"}, {"staying"}, {"m2"})
 
 
-async def test_every_request_a_kernel_did_not_live_to_answer_is_answered(hub):
+async def test_every_cell_a_kernel_did_not_live_to_answer_is_answered_and_nothing_else(hub):
     ann, bob = Front(hub, "ann"), Front(hub, "bob")
-    first, second = ann.asks("m1"), bob.asks("m2", "complete_request")
+    first, second = ann.asks("m1"), bob.asks("m2")
+    bob.asks("m3", "kernel_info_request")
     kernel_says(hub, reply(first))
     hub.fail_pending("it died")
     assert types(ann.socket) == ["execute_reply", "status"]
     failure, idle = bob.socket.messages[0], bob.socket.messages[-1]
-    assert (failure["msg_type"], failure["channel"], failure["parent_header"]) == ("complete_reply", "shell", second)
+    assert (failure["msg_type"], failure["channel"], failure["parent_header"]) == ("execute_reply", "shell", second)
     assert failure["content"]["evalue"] == "it died"
     assert (idle["content"], idle["parent_header"]) == ({"execution_state": "idle"}, second)
     hub.fail_pending("it died again")

@@ -6,9 +6,10 @@ import random
 import time
 from pathlib import Path
 
-from support.channels import V1, Message
+from support.channels import V1, Channels, Message
 from support.follower import Follower
 from support.gateway import StartGateway
+from support.local import agent_pid, kernel_pid
 from support.rest import answer_of
 from support.wait import eventually
 
@@ -55,4 +56,18 @@ def test_a_gateway_killed_fifty_times_loses_no_line_and_keeps_their_order(
         lines = "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream").splitlines()
         assert lines == [*map(str, range(len(lines) - 1)), "end"]
         assert len(follower.connections) > KILLS / 2, "the kills went by between its connections"
+    gateway.rest.shut_down(kernel_id)
+
+
+def test_interpreters_kept_warm_end_with_a_killed_gateway_and_its_kernels_do_not(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(EG_WARM_KERNELS="2")
+    with Channels.of(gateway, kernel_id := gateway.rest.start_kernel()) as client:
+        client.execute("kept = 1")
+    living = {agent_pid(gateway, kernel_id), kernel_pid(gateway, kernel_id)}
+    for _ in range(3):
+        gateway.kill()
+        eventually(lambda: {process.pid for process in gateway.processes()} == living)
+        gateway.start()
+    with Channels.of(gateway, kernel_id) as client:
+        assert client.execute("print(kept)").text == "1\n"
     gateway.rest.shut_down(kernel_id)

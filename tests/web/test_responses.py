@@ -17,7 +17,7 @@ TYPES = [
     for _, each in inspect.getmembers(errors, inspect.isclass)
     if issubclass(each, errors.GatewayError) and each is not errors.GatewayError
 ]
-RETRIED = (errors.NotReady, errors.BackendUnavailable)
+RETRIED = (errors.NotReady, errors.BackendUnavailable, errors.KernelUnresponsive)
 
 
 def make(kind: type[errors.GatewayError]) -> errors.GatewayError:
