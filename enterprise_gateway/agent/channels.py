@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 500
 """Messages taken from one socket before the loop serves the others."""
+BATCH_BYTES = 1024 * 1024
+"""And bytes: so that clients' sockets are written to as quickly as a burst of large messages is read."""
 RECONNECT_MS = 10
 """First pause between attempts to connect to a kernel that is not listening yet."""
 MAX_RECONNECT_MS = 200
@@ -177,11 +179,12 @@ class Channels:
     def _drain(self, channel: str, socket: zmq.Socket[bytes]) -> None:
         if self._sockets.get(channel) is not socket:
             return
-        count = 0
+        count = size = 0
         try:
-            while count < BATCH:
+            while count < BATCH and size < BATCH_BYTES:
                 frames = _receive(socket)
                 count += 1
+                size += sum(map(len, frames))
                 self._taken += 1
                 try:
                     self._received(self._signer.decode(channel, frames))

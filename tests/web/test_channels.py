@@ -22,7 +22,7 @@ from enterprise_gateway.wire.http1 import ResponseHead
 from enterprise_gateway.wire.websocket import accept_key
 
 DEADLINE = 30.0
-BUFFERS = 8 * 1024 * 1024
+BUFFERS = 16 * 1024 * 1024
 """More than the socket buffers between a client and the gateway hold."""
 
 RECORD = new_record("5f0c2e1a-9a3b-4c57-8a61-0d2f6f1f7b90")
