@@ -135,7 +135,7 @@ class Hub:
         self.activity.touch(time.time())
         is_status = header.msg_type == "status"
         if is_status:
-            self.activity.status(_execution_state(message), parent.msg_id)
+            self.activity.status(_execution_state(message), parent.msg_id, message.parent_header)
         self.broadcast(Outgoing(message, header, essential=is_status))
 
     def broadcast(self, outgoing: Outgoing) -> None:
@@ -156,15 +156,18 @@ class Hub:
         self.flush()
 
     def fail_pending(self, reason: str) -> None:
-        """Answer every cell the kernel did not live to answer, so that nobody waits for it.
+        """Answer every cell the kernel did not live to answer or to be idle after, so that nobody waits for it.
 
         Other requests go without: JupyterLab asks again by itself, and takes an error for an answer worth a crash.
         """
+        unfinished = self.activity.unfinished  # a kernel may die between a reply and the idle behind it
         for session, request, parent, channel in self._pending.values():
             if request.msg_type != "execute_request":
                 continue
             session.deliver(self.author.failure(request, parent, channel, reason))
             self._dirty.add(session)
+            unfinished[request.msg_id] = parent
+        for parent in unfinished.values():
             self.broadcast(self.author.status("idle", parent))
         self._pending.clear()
         self.flush()

@@ -151,8 +151,8 @@ class Kernel:
             self.channels.terminate()
         self.reason = report.reason
         self._become(KernelState.ENDED)
-        self.hub.activity.reset("dead")
         self.hub.fail_pending(report.reason)
+        self.hub.activity.reset("dead")
         self.hub.broadcast(self.hub.author.status("dead"))
         self.hub.flush()
         return report

@@ -77,7 +77,8 @@ class KernelProcess:
         self._popen = popen
         self._output = _Output(output)
         self._pipe: asyncio.ReadTransport | None = None
-        threading.Thread(target=self._wait, name=f"exit of {self.pid}", daemon=True).start()
+        self._waiter = threading.Thread(target=self._wait, name=f"exit of {self.pid}", daemon=True)
+        self._waiter.start()
 
     @classmethod
     async def spawn(cls, config: KernelProcessConfig, output: OutputLog) -> KernelProcess:
@@ -93,7 +94,11 @@ class KernelProcess:
 
     async def read_output(self) -> None:
         """Begin to read what it prints."""
-        self._pipe, _ = await self._loop.connect_read_pipe(lambda: self._output, self._popen.stdout)
+        assert self._popen.stdout is not None  # noqa: S101 - it was asked for
+        with self._popen.stdout as pipe:
+            # uvloop closes the descriptor and then the file, whose number may be one of libzmq's sockets by then.
+            unowned = os.fdopen(os.dup(pipe.fileno()), "rb", 0, closefd=False)
+        self._pipe, _ = await self._loop.connect_read_pipe(lambda: self._output, unowned)
 
     def signal_group(self, signum: int) -> None:
         """Send a signal to every process of the kernel's group."""
@@ -104,6 +109,7 @@ class KernelProcess:
         """End what is left of the group, read what it still had to say, let go of its pipe."""
         self.signal_group(signal.SIGKILL)
         await self.exited
+        self._waiter.join()  # it only has to return; uvloop aborts when it is called while it closes
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_OUTPUT_SECONDS):
                 await self._output.ended.wait()

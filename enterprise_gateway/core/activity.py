@@ -18,7 +18,7 @@ class Activity:
 
     def __init__(self, now: float) -> None:
         self.last_activity = now
-        self._busy: dict[str, None] = {}
+        self._busy: dict[str, bytes] = {}
         self._state = "starting"
 
     @property
@@ -31,14 +31,19 @@ class Activity:
         """Whether a request is being worked on."""
         return bool(self._busy)
 
+    @property
+    def unfinished(self) -> dict[str, bytes]:
+        """The requests being worked on: their ids, and their headers as they were sent."""
+        return dict(self._busy)
+
     def touch(self, now: float) -> None:
         """Something happened at `now`."""
         self.last_activity = now
 
-    def status(self, execution_state: str, request_id: str) -> None:
-        """The kernel published `execution_state` for the request with `request_id`."""
+    def status(self, execution_state: str, request_id: str, request: bytes = b"{}") -> None:
+        """The kernel published `execution_state` for the request with `request_id` and the header `request`."""
         if execution_state == "busy" and request_id:
-            self._busy[request_id] = None
+            self._busy[request_id] = request
             if len(self._busy) > self.MAX_TRACKED:
                 del self._busy[next(iter(self._busy))]
             return

@@ -198,6 +198,16 @@ async def test_every_cell_a_kernel_did_not_live_to_answer_is_answered_and_nothin
     assert len(bob.socket.messages) == 2
 
 
+async def test_a_kernel_that_died_between_a_reply_and_its_idle_leaves_nobody_waiting_for_the_idle(hub):
+    ann = Front(hub, "ann")
+    request = ann.asks("m1")
+    kernel_says(hub, status("busy", request), reply(request))
+    hub.fail_pending("it died")
+    assert types(ann.socket) == ["status", "execute_reply", "status"]
+    idle = ann.socket.messages[-1]
+    assert (idle["content"], idle["parent_header"]) == ({"execution_state": "idle"}, request)
+
+
 async def test_requests_without_an_answer_cost_bounded_memory_and_the_newest_are_answered(hub):
     ann = Front(hub, "ann")
     for number in range(MAX_PENDING + 10):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import psutil
 import pytest
@@ -22,6 +23,20 @@ def output(tmp_path) -> OutputLog:
 
 async def spawn(output: OutputLog, *argv: str, **env: str) -> KernelProcess:
     return await KernelProcess.spawn(process_config(*argv, **env), output)
+
+
+@pytest.fixture
+async def spawn_lasting(output: OutputLog) -> AsyncIterator[Callable[..., Awaitable[KernelProcess]]]:
+    """Spawns processes that do not end by themselves; they end with the test."""
+    spawned = []
+
+    async def spawn_one(*argv: str) -> KernelProcess:
+        spawned.append(await spawn(output, *argv))
+        return spawned[-1]
+
+    yield spawn_one
+    for process in spawned:
+        await process.close()
 
 
 async def run(output: OutputLog, *argv: str, **env: str) -> int:
@@ -98,8 +113,8 @@ async def test_the_last_words_of_a_dead_process_are_read(output):
     assert output.tail.endswith("last words")
 
 
-async def test_what_a_kernel_started_ends_with_it(output):
-    process = await spawn(output, "/bin/sh", "-c", "sleep 600 & sleep 600 & echo started; wait")
+async def test_what_a_kernel_started_ends_with_it(output, spawn_lasting):
+    process = await spawn_lasting("/bin/sh", "-c", "sleep 600 & sleep 600 & echo started; wait")
     await said(output, "started")
     children = psutil.Process(process.pid).children()
     assert len(children) == 2
@@ -108,20 +123,21 @@ async def test_what_a_kernel_started_ends_with_it(output):
     assert await asyncio.to_thread(have_ended, *(child.pid for child in children))
 
 
-async def test_a_signal_reaches_the_whole_group(output):
-    process = await spawn(output, "/bin/sh", "-c", "trap 'echo caught; exit 7' INT; echo ready; sleep 600")
+async def test_a_signal_reaches_the_whole_group(output, spawn_lasting):
+    process = await spawn_lasting("/bin/sh", "-c", "trap 'echo caught; exit 7' INT; (echo ready; exec sleep 600)")
     await said(output, "ready")
     process.signal_group(signal.SIGINT)
-    assert await asyncio.wait_for(process.exited, DEADLINE) == 7  # only because sleep has ended, too
+    await asyncio.wait({process.exited}, timeout=DEADLINE)
+    assert process.exited.result() == 7  # only because sleep has ended, too
     await process.close()
     assert "caught" in output.tail
     process.signal_group(signal.SIGINT)  # nobody is there any more
 
 
-async def test_a_process_that_left_the_group_and_holds_the_output_open_does_not_hold_up_the_end(output):
+async def test_a_process_that_left_the_group_and_holds_the_output_open_does_not_hold_up_the_end(output, spawn_lasting):
     leaver = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(600)"
     script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {leaver!r}]); time.sleep(600)"
-    process = await spawn(output, sys.executable, "-c", script)
+    process = await spawn_lasting(sys.executable, "-c", script)
     await said(output, "\n")
     try:
         await asyncio.wait_for(process.close(), DEADLINE)

@@ -36,6 +36,16 @@ def test_what_a_dead_process_was_doing_is_forgotten():
     assert (activity.execution_state, activity.busy) == ("restarting", False)
 
 
+def test_it_knows_which_requests_a_dying_kernel_leaves_unfinished():
+    activity = Activity(0.0)
+    for request in ("first", "second"):
+        activity.status("busy", request, request.encode())
+    activity.status("idle", "first")
+    assert activity.unfinished == {"second": b"second"}
+    activity.reset("dead")
+    assert activity.unfinished == {}
+
+
 def test_touching_moves_the_time_of_the_last_activity():
     activity = Activity(1.0)
     activity.touch(2.0)

@@ -40,6 +40,7 @@ def test_a_port_of_another_kernel_is_not_given_even_before_that_listens(narrow):
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_a_port_somebody_listens_on_is_not_given(narrow, host):
     with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier test may linger
         server.bind((host, narrow.lower + 1))
         server.listen()
         assert narrow.lower + 1 not in free_ports(5, narrow, ())
