@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from enterprise_gateway.aio import Changes, Tasks
+from enterprise_gateway.aio import Changes
 from enterprise_gateway.backends.base import Launch
 from enterprise_gateway.backends.local import processes
 from enterprise_gateway.backends.local.folder import AGENT_LOG, AGENT_PID, KERNEL_LOG, KERNEL_PID, StateFolder
@@ -61,7 +61,6 @@ class LocalBackend:
         self._starting: set[str] = set()
         self._links: dict[str, _Link] = {}
         self._changes = Changes()
-        self._tasks = Tasks("local backend")
         self._synced = asyncio.Event()
 
     @property
@@ -93,7 +92,6 @@ class LocalBackend:
                     log.warning("The state folder cannot be read: %s", error)
                 await asyncio.sleep(SCAN_SECONDS)
         finally:
-            await self._tasks.close()
             while self._links:
                 self._links.popitem()[1].close()
             await self._nursery.close()

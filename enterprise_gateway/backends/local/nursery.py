@@ -94,6 +94,11 @@ class Nursery:
         except (OSError, msgspec.MsgspecError) as error:
             await self._drop()
             raise BackendUnavailable(f"No agent could be started: {error!r}") from None
+        except asyncio.CancelledError:
+            # The answer that is under way must not be taken for the next request's.
+            self._writer.close()
+            self._writer = None
+            raise
         if answer.error:
             raise BackendUnavailable(f"No agent could be started: {answer.error}")
         return answer
