@@ -120,7 +120,7 @@ class Nursery:
                 parked.end()
                 os._exit(0)
         except BaseException:
-            logging.exception("A parked agent failed")  # noqa: LOG015
+            logging.exception("A parked agent failed")  # noqa: LOG015 - it has no log of its own yet
             os._exit(1)
         self._become_agent(Path(os.fsdecode(folder)), socket.socket(fileno=descriptors[0]), parked)
 
