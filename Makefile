@@ -4,13 +4,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements
-COMPILE := pyproject.toml --quiet --upgrade --universal --no-header --no-annotate --no-emit-index-url
+COMPILE := --quiet --upgrade --universal --no-header --no-annotate --no-emit-index-url
+
+# Images: HUB and TAG name them, BASE is what they are built on (each Dockerfile says what it must have).
+# CLUSTER, if set, is a command that builds an image and puts it into the cluster of KUBECONFIG, as
+# `$(CLUSTER) image NAME CONTEXT OPTIONS…`.
+HUB ?= localhost
+TAG ?= dev
+BASE ?=
+CLUSTER ?=
+BUILDER ?= $(shell command -v docker >/dev/null && docker version >/dev/null 2>&1 && echo docker build || echo buildah build)
+BUILD_ARGS = -f etc/docker/$(1)/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE))
+build_image = $(if $(CLUSTER),$(CLUSTER) image $(2) . $(BUILD_ARGS),$(BUILDER) -t $(2) $(BUILD_ARGS) .)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser check docs bench bdist lock clean
+.PHONY: help run test test-browser test-cluster check docs bench bdist kernelspecs docker-images-kubernetes lock clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 28
 
 run: $(VENV)/.run  ## the gateway on 127.0.0.1:8888 with local kernels
 	exec $(BIN)/jupyter-enterprisegateway
@@ -21,6 +32,9 @@ test: $(VENV)/.dev  ## all tests that need neither a cluster nor a browser
 test-browser: $(VENV)/.dev $(VENV)/.browser  ## JupyterLab in a real browser; installs chromium where it is missing
 	.ci/install-browser
 	$(BIN)/pytest -m browser tests/browser
+
+test-cluster: $(VENV)/.dev $(if $(CLUSTER),docker-images-kubernetes)  ## tests on the cluster of KUBECONFIG, which must have the images
+	$(BIN)/pytest -m cluster tests/cluster
 
 check: $(VENV)/.dev  ## style, types, imports between floors, documentation
 	$(BIN)/ruff check
@@ -39,11 +53,22 @@ bench: $(VENV)/.dev  ## the table of what must be reached, measured against bare
 bdist: $(VENV)/.dev  ## a wheel in dist/
 	$(BIN)/python -m build --wheel
 
+kernelspecs: $(VENV)/.dev  ## a tarball in dist/ to unpack where Jupyter looks for kernel specs
+	mkdir -p dist
+	tar --create --gzip --owner=0 --group=0 --directory etc/kernelspecs \
+	  --file dist/jupyter_enterprise_gateway_kernelspecs-$$($(BIN)/python -c 'import enterprise_gateway as it; print(it.__version__)').tar.gz .
+
+docker-images-kubernetes:  ## images of the gateway and of a Python kernel, by docker or buildah
+	$(call build_image,gateway,$(HUB)/enterprise-gateway:$(TAG))
+	$(call build_image,kernel-py,$(HUB)/kernel-py:$(TAG))
+
 lock: $(BIN)/python  ## new pins from the ranges in pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile $(COMPILE) --group dev --group run -o $(LOCK)/dev.txt
-	$(BIN)/uv pip compile $(COMPILE) -c $(LOCK)/dev.txt --group run -o $(LOCK)/run.txt
-	$(BIN)/uv pip compile $(COMPILE) -c $(LOCK)/dev.txt --group browser -o $(LOCK)/browser.txt
+	$(BIN)/uv pip compile pyproject.toml $(COMPILE) --group dev --group run -o $(LOCK)/dev.txt
+	$(BIN)/uv pip compile pyproject.toml $(COMPILE) -c $(LOCK)/dev.txt --group run -o $(LOCK)/run.txt
+	$(BIN)/uv pip compile pyproject.toml $(COMPILE) -c $(LOCK)/dev.txt --group browser -o $(LOCK)/browser.txt
+	$(BIN)/uv pip compile pyproject.toml $(COMPILE) -c $(LOCK)/dev.txt -o $(LOCK)/gateway.txt
+	$(BIN)/uv pip compile $(COMPILE) -c $(LOCK)/dev.txt --group run -o $(LOCK)/kernel-py.txt
 
 clean:  ## everything made here
 	rm -rf $(VENV) dist site test-artifacts tests/node/node_modules

@@ -58,8 +58,9 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, handler: Handler, upgrade: Upgrade, websocket_path: str, lost: Callable[[], None]) -> None:
-        self._lost = lost
+    def __init__(self, handler: Handler, upgrade: Upgrade, websocket_path: str, count: Callable[[int], None]) -> None:
+        """`count` is told 1 when the connection is made, which a failed TLS handshake prevents, and -1 at its end."""
+        self._count = count
         self._handler = handler
         self._upgrade = upgrade
         self._websocket_path = websocket_path
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._count(1)
 
     def data_received(self, data: bytes) -> None:
         if self._upgraded is not None:
@@ -91,7 +93,7 @@ class Connection(asyncio.Protocol):
             self._upgraded.writable_again()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
-        self._lost()
+        self._count(-1)
         if self._answering is not None:
             self._answering.cancel()
         if self._upgraded is not None:

@@ -1,7 +1,7 @@
 """The life of one kernel: start, readiness, interrupt, restart, death, culling, end.
 
-One task, `run`, owns the process and decides; everybody else asks through methods that put a command or set a
-future. The transitions are those of `core.lifecycle`.
+One task, `run`, decides, and has a holder start and end processes; everybody else asks through methods that put a
+command or set a future. The transitions are those of `core.lifecycle`.
 """
 
 from __future__ import annotations
@@ -14,25 +14,20 @@ import os
 import signal
 import time
 import uuid
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from enterprise_gateway.agent.channels import Channels
+from enterprise_gateway.agent.holding import Holder, Process
 from enterprise_gateway.agent.hub import Hub
 from enterprise_gateway.agent.outgoing import Author
-from enterprise_gateway.agent.parked import ParkedProcess
-from enterprise_gateway.agent.process import KernelProcess, OutputLog, describe_exit
 from enterprise_gateway.core.agents import AgentConfig, AgentStatus
 from enterprise_gateway.core.culling import Usage, cull_reason, seconds_to_next_check
 from enterprise_gateway.core.lifecycle import GiveUp, KernelState, may_become
 from enterprise_gateway.core.records import EndReport
-from enterprise_gateway.files import replace_file
 from enterprise_gateway.wire.message import Header, Message
 
 log = logging.getLogger(__name__)
 
-KERNEL_LOG = "kernel.log"
-PID_FILE = "kernel.pid"
 NUDGE_SECONDS = 0.02
 """First pause before the kernel is asked again because nothing came on iopub yet."""
 
@@ -57,16 +52,16 @@ class Died(NamedTuple):
     reason: str
     exit_code: int | None
     lived: float
+    final: bool = False
+    """Whether no other can follow."""
 
 
 class Kernel:
     """A kernel and its clients."""
 
-    def __init__(self, config: AgentConfig, folder: Path, parked: ParkedProcess | None = None) -> None:
+    def __init__(self, config: AgentConfig, holder: Holder) -> None:
         self.config = config
-        self._parked = parked
-        self._folder = folder
-        self.output = OutputLog(folder / KERNEL_LOG)
+        self.holder = holder
         self.state = KernelState.STARTING
         self.reason = ""
         self.last_gateway = time.time()
@@ -79,7 +74,7 @@ class Kernel:
         """Set once its end is on record."""
         self._started = time.time()
         self._restarts = 0
-        self._process: KernelProcess | None = None
+        self._process: Process | None = None
         self._commands: asyncio.Queue[Command] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._answered = asyncio.Event()
@@ -177,16 +172,17 @@ class Kernel:
 
     async def _live(self) -> Command | Died:
         """One process from its spawn to its end."""
+        if (wish := await self._holder_ready()) is not None:
+            return wish
         began = time.monotonic()
         self._answered.clear()
         self.hub.heard_iopub = False
         try:
-            process = await self._start_process()
+            process = await self.holder.start()
         except (OSError, ValueError) as error:
             config = self.config.process
             return Died(f"{config.argv[0]!r} cannot be run in {config.cwd!r}: {error}", None, 0.0)
         self._process = process
-        self._note_pid(process.pid)
         self.channels.open()
         readiness = asyncio.create_task(self._await_ready(), name="readiness")
         command = asyncio.create_task(self._commands.get(), name="command")
@@ -201,8 +197,8 @@ class Kernel:
                 wish = command.result()
                 await self._stop(process, restarting=wish.want is Want.RESTART)
                 return wish
-            code = process.exited.result()
-            return Died(describe_exit(code), code, time.monotonic() - began)
+            end = process.exited.result()
+            return Died(end.reason, end.code, time.monotonic() - began, end.final)
         finally:
             readiness.cancel()
             command.cancel()
@@ -210,11 +206,18 @@ class Kernel:
             await self.channels.last_words()
             self.channels.close()
 
-    async def _start_process(self) -> KernelProcess:
-        parked, self._parked = self._parked, None
-        if parked is not None and parked.alive:
-            return await parked.become(self.config.process, self.output)
-        return await KernelProcess.spawn(self.config.process, self.output)
+    async def _holder_ready(self) -> Command | None:
+        """Wait, without limit, until a process can be started; a command that comes first ends the wait."""
+        if self.holder.ready.is_set():
+            return None
+        ready = asyncio.create_task(self.holder.ready.wait(), name="holder ready")
+        command = asyncio.create_task(self._commands.get(), name="command")
+        try:
+            await asyncio.wait({ready, command}, return_when=asyncio.FIRST_COMPLETED)
+            return command.result() if command.done() else None
+        finally:
+            ready.cancel()
+            command.cancel()
 
     async def _await_ready(self) -> bool:
         """Ask for kernel_info until a reply and something on iopub have come; False after the start's timeout."""
@@ -237,7 +240,7 @@ class Kernel:
         log.info("Kernel is ready")
         return True
 
-    async def _stop(self, process: KernelProcess, *, restarting: bool) -> None:
+    async def _stop(self, process: Process, *, restarting: bool) -> None:
         """Interrupt, ask, terminate, kill; what is left of the group is killed in any case."""
         half = self.config.rules.shutdown_wait / 2
         if self.hub.activity.busy:
@@ -254,6 +257,8 @@ class Kernel:
         self.reason = death.reason
         if first_start:
             return self._report(f"the kernel did not start: {death.reason}", death.exit_code)
+        if death.final:
+            return self._report(f"the kernel died ({death.reason})", death.exit_code)
         decision = self.config.rules.restart.decide(self._restarts, death.lived)
         if isinstance(decision, GiveUp):
             return self._report(f"the kernel died ({death.reason}); {decision.because}", death.exit_code)
@@ -281,7 +286,7 @@ class Kernel:
         self.channels.discard_held()
 
     def _report(self, reason: str, exit_code: int | None) -> EndReport:
-        return EndReport(reason=reason, time=time.time(), exit_code=exit_code, log_tail=self.output.tail)
+        return EndReport(reason=reason, time=time.time(), exit_code=exit_code, log_tail=self.holder.log_tail)
 
     async def _cull(self) -> None:
         policy = self.config.rules.cull
@@ -306,11 +311,6 @@ class Kernel:
             connections=len(self.hub.sockets),
             busy=self.hub.activity.busy,
         )
-
-    def _note_pid(self, pid: int) -> None:
-        """Leave the process group's id where it is found should this agent be killed."""
-        with contextlib.suppress(OSError):
-            replace_file(self._folder / PID_FILE, str(pid).encode())
 
     def _own_message(self, message: Message, header: Header) -> None:
         if message.channel == "shell" and header.msg_type == "kernel_info_reply":

@@ -23,7 +23,7 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 
-from enterprise_gateway.agent import main
+from enterprise_gateway.agent import local
 from enterprise_gateway.agent.parked import ParkedProcess
 from enterprise_gateway.core.warm import NurseryAnswer, NurseryRequest, Recipe
 from enterprise_gateway.files import replace_file
@@ -135,7 +135,7 @@ class Nursery:
             os.dup2(log, 2)
             os.close(log)
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
-            main.run(folder, listener, parked)
+            local.run(folder, listener, parked)
             status = 0
         except BaseException:
             logging.exception("The agent failed")  # noqa: LOG015 - the agent's own log, set up above

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from enterprise_gateway.agent.holding import Exit, describe_exit
 from enterprise_gateway.core.agents import KernelProcessConfig
 
 log = logging.getLogger(__name__)
@@ -72,8 +73,7 @@ class KernelProcess:
         """`popen` has one pipe for both its outputs and is the leader of a group of its own."""
         self.pid = popen.pid
         self._loop = asyncio.get_running_loop()
-        self.exited: asyncio.Future[int] = self._loop.create_future()
-        """The exit code; negative is the signal that ended it."""
+        self.exited: asyncio.Future[Exit] = self._loop.create_future()
         self._popen = popen
         self._output = _Output(output)
         self._pipe: asyncio.ReadTransport | None = None
@@ -119,7 +119,7 @@ class KernelProcess:
     def _wait(self) -> None:
         code = self._popen.wait()
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody asks any more
-            self._loop.call_soon_threadsafe(self.exited.set_result, code)
+            self._loop.call_soon_threadsafe(self.exited.set_result, Exit(code, describe_exit(code)))
 
     def __repr__(self) -> str:
         return f"<KernelProcess {self.pid} {'exited' if self.exited.done() else 'running'}>"
@@ -154,17 +154,6 @@ def start_child(argv: Sequence[str], env: Mapping[str, str], cwd: str | None, st
 def parent_marker() -> dict[str, str]:
     """The variable by which ipykernel knows its parent, to end when that is gone."""
     return {"JPY_PARENT_PID": str(os.getpid())}
-
-
-def describe_exit(code: int) -> str:
-    """An exit code in words: `exit code 1`, `signal 9 (SIGKILL)`."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown"
-    return f"signal {-code} ({name})"
 
 
 def _die_with_parent() -> None:

@@ -44,11 +44,10 @@ class Routes:
 
     def connection(self) -> Connection:
         """A protocol object for a new connection."""
-        self._kernel.visitors += 1
-        return Connection(self.answer, self.upgrade, agents.CHANNELS_PATH, self._left)
+        return Connection(self.answer, self.upgrade, agents.CHANNELS_PATH, self._visit)
 
-    def _left(self) -> None:
-        self._kernel.visitors -= 1
+    def _visit(self, change: int) -> None:
+        self._kernel.visitors += change
 
     async def answer(self, request: Request) -> Response:
         """Answer a request that is not a websocket's."""
@@ -60,7 +59,7 @@ class Routes:
         if request.head.method == "GET" and url.path == agents.STATUS_PATH:
             return await self._status(query)
         if request.head.method == "GET" and url.path == agents.LOG_PATH:
-            return Response(200, self._kernel.output.tail.encode(), "text/plain; charset=utf-8")
+            return Response(200, self._kernel.holder.log_tail.encode(), "text/plain; charset=utf-8")
         post = self._posts.get(url.path)
         if request.head.method != "POST" or post is None:
             return _message(404, f"no such route: {request.head.method} {url.path}")

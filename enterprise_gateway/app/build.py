@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from enterprise_gateway.app.cluster import Cluster, build_cluster
+from enterprise_gateway.backends.base import Backend
+from enterprise_gateway.backends.kubernetes.backend import KubernetesBackend
+from enterprise_gateway.backends.kubernetes.credentials import AUTH_TOKEN, SECRET_NAME
 from enterprise_gateway.backends.local.backend import LocalBackend
 from enterprise_gateway.backends.local.folder import StateFolder
 from enterprise_gateway.backends.local.nursery import Nursery
@@ -17,10 +22,11 @@ from enterprise_gateway.config.settings import Settings
 from enterprise_gateway.core.agents import AgentRules
 from enterprise_gateway.core.culling import CullPolicy
 from enterprise_gateway.core.environment import EnvironmentSources, build_environment
+from enterprise_gateway.core.keys import MasterKeys
 from enterprise_gateway.core.launch import render_argv
 from enterprise_gateway.core.lifecycle import RestartPolicy
 from enterprise_gateway.core.secret import Secret
-from enterprise_gateway.core.tokens import TokenTable
+from enterprise_gateway.core.tokens import TokenTable, token_from
 from enterprise_gateway.core.warm import Recipe
 from enterprise_gateway.errors import ConfigError, KernelSpecNotFound
 from enterprise_gateway.kernels.manager import KernelManager
@@ -33,6 +39,8 @@ from enterprise_gateway.web.server import HttpRules
 
 log = logging.getLogger(__name__)
 
+FRESH_TOKEN_BYTES = 20
+
 
 @dataclass(frozen=True)
 class Gateway:
@@ -42,9 +50,14 @@ class Gateway:
     channels: ChannelsRoute
     guard: Guard
     kernels: KernelManager
-    backend: LocalBackend
+    cluster: KubernetesBackend | None
+    """Where kernels run as pods, if they do."""
     replica: str
     """A name no other replica has."""
+    token: Secret
+    """What requests must carry; empty when nothing is asked for."""
+    token_is_fresh: bool
+    """Whether nobody can know the token yet."""
 
     def follow(self, settings: Settings) -> None:
         """Use what changed settings say about kernels and logs; sockets, tokens and folders stay as they are."""
@@ -52,27 +65,60 @@ class Gateway:
         logging.getLogger().setLevel(settings.log_level)
 
 
-def build_gateway(settings: Settings, environ: Mapping[str, str], tokens: TokenTable, replica: str) -> Gateway:
+async def build_gateway(
+    settings: Settings, environ: Mapping[str, str], replica: str, home_port: int
+) -> Gateway:
     """Everything but the sockets.
 
+    Args:
+        settings: what the operator wants.
+        environ: the gateway's own environment.
+        replica: a name no other replica has.
+        home_port: where agents of new pods come to.
+
     Raises:
-        ConfigError: a file or folder the settings name cannot be used.
+        ConfigError: a file, folder or cluster the settings name cannot be used.
     """
-    folder = StateFolder(state_dir(settings))
-    folder.prepare()
     catalog = Catalog(
         jupyter_kernel_dirs(),
         default_name=settings.default_kernel_name,
         allowed=frozenset(settings.allowed_kernels) or None,
     )
-    keys = ensure_master_keys(folder.root)
-    nursery = Nursery(environ, warm_recipe(catalog, settings, environ), settings.warm_kernels)
-    backend = LocalBackend(folder, nursery, settings.port_range, settings.reason_retention)
-    kernels = KernelManager({"local": backend}, catalog, start_rules(settings), keys, environ)
+    backends: dict[str, Backend] = {}
+    keys: dict[str, MasterKeys] = {}
+    if "local" in chosen_backends(settings):
+        folder = StateFolder(state_dir(settings))
+        folder.prepare()
+        nursery = Nursery(environ, warm_recipe(catalog, settings, environ), settings.warm_kernels)
+        backends["local"] = LocalBackend(folder, nursery, settings.port_range, settings.reason_retention)
+        keys["local"] = ensure_master_keys(folder.root)
+    cluster = None
+    if "kubernetes" in chosen_backends(settings):
+        cluster = await build_cluster(settings, environ, home_port)
+        backends["kubernetes"] = cluster.backend
+        keys["kubernetes"] = cluster.credentials.keys
+    token, fresh = _access_token(settings, cluster)
+    kernels = KernelManager(backends, catalog, start_rules(settings), keys, environ)
     channels = ChannelsRoute(kernels.registry, replica)
     api = Api(kernels, settings.base_url, list_kernels=settings.list_kernels)
+    tokens = read_tokens(settings, token)
     guard = Guard(tokens, settings.allow_origin, settings.authorized_origin, is_loopback(settings.ip))
-    return Gateway(api, channels, guard, kernels, backend, replica)
+    return Gateway(api, channels, guard, kernels, cluster.backend if cluster else None, replica, token, fresh)
+
+
+def chosen_backends(settings: Settings) -> tuple[str, ...]:
+    """Where kernels may run."""
+    return settings.backends or (("kubernetes",) if settings.kubernetes_namespace else ("local",))
+
+
+def _access_token(settings: Settings, cluster: Cluster | None) -> tuple[Secret, bool]:
+    """The token every request must carry, and whether it was made for this start alone."""
+    if settings.auth_token is not None or settings.token_file is not None:
+        return Secret(settings.auth_token or ""), False
+    if cluster is not None:
+        log.info("The access token is %s of Secret %s", AUTH_TOKEN, SECRET_NAME)
+        return cluster.credentials.token, False
+    return Secret(token_from(secrets.token_bytes(FRESH_TOKEN_BYTES))), True
 
 
 def warm_recipe(catalog: Catalog, settings: Settings, environ: Mapping[str, str]) -> Recipe | None:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import signal
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import uvloop
 
 from enterprise_gateway import __version__
 from enterprise_gateway.aio import Tasks
 from enterprise_gateway.app import logs
-from enterprise_gateway.app.build import Gateway, build_gateway, http_rules, read_tokens
+from enterprise_gateway.app.build import Gateway, build_gateway, chosen_backends, http_rules
 from enterprise_gateway.app.reload import Configuration, follow
 from enterprise_gateway.config.settings import Settings
 from enterprise_gateway.core.secret import Secret
-from enterprise_gateway.core.tokens import token_from
 from enterprise_gateway.errors import ConfigError
+from enterprise_gateway.web.hello import make_hello_app
 from enterprise_gateway.web.operations import make_operations_app
 from enterprise_gateway.web.server import Sites, listen, make_app, tls_context
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 STATE_SECONDS = 10.0
 """How long the start waits to know all kernels before it says that the gateway is available."""
@@ -35,37 +37,43 @@ STILL_SERVING_SECONDS = 1.0
 
 def serve(settings: Settings, environ: Mapping[str, str], configuration: Configuration) -> int:
     """Run a gateway until a signal ends it; the process's exit code."""
-    fresh = settings.auth_token is None and settings.token_file is None
-    token = Secret(token_from(secrets.token_bytes(20)) if fresh else settings.auth_token or "")
-    logs.configure(settings.log_level, settings.log_format, [] if fresh else [token])
+    logs.configure(settings.log_level, settings.log_format, [Secret(settings.auth_token or "")])
     try:
-        gateway = build_gateway(settings, environ, read_tokens(settings, token), replica=uuid.uuid4().hex)
-        return uvloop.run(_serve(settings, gateway, configuration, token if fresh else None))
+        return uvloop.run(_serve(settings, environ, configuration))
     except ConfigError as error:
         sys.stderr.write(f"{error.message}\n")
         return 2
 
 
-async def _serve(settings: Settings, gateway: Gateway, configuration: Configuration, fresh_token: Secret | None) -> int:
+async def _serve(settings: Settings, environ: Mapping[str, str], configuration: Configuration) -> int:
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup has it
             loop.add_signal_handler(signum, signals.put_nowait, signum)
+    home = _listen_to_agents(settings) if "kubernetes" in chosen_backends(settings) else None
+    home_port = home.getsockname()[1] if home else 0
+    gateway = await _unless(signals, build_gateway(settings, environ, uuid.uuid4().hex, home_port))
+    if gateway is None:
+        return 0
+    logs.configure(settings.log_level, settings.log_format, [gateway.token])
     tasks = Tasks("gateway")
     sites = Sites()
     draining = asyncio.Event()
     try:
-        tasks.spawn(gateway.backend.run(), "local backend")
+        for name, backend in gateway.kernels.registry.backends.items():
+            tasks.spawn(backend.run(), f"{name} backend")
         if settings.dynamic_config_interval:
             changes = follow(configuration, settings.dynamic_config_interval, gateway.follow)
             tasks.spawn(changes, "configuration")
+        if gateway.cluster is not None and home is not None:
+            await sites.serve(make_hello_app(gateway.kernels.registry, gateway.cluster.announce), home)
         url = await _serve_api(settings, gateway, sites)
         operations_url = await _serve_operations(settings, gateway, sites, draining.is_set)
         log.info("Operations endpoint is available at %s", operations_url)
-        if fresh_token is not None:
+        if gateway.token_is_fresh:
             # Straight to the terminal: a token never goes through a log.
-            sys.stderr.write(f"No token is configured; this start's is {fresh_token.reveal()}\n")
+            sys.stderr.write(f"No token is configured; this start's is {gateway.token.reveal()}\n")
         await _wait_for_state(gateway)
         log.info("Jupyter Enterprise Gateway %s is available at %s", __version__, url)
         await _end(await signals.get(), settings, gateway, draining)
@@ -76,11 +84,31 @@ async def _serve(settings: Settings, gateway: Gateway, configuration: Configurat
     return 0
 
 
+def _listen_to_agents(settings: Settings) -> socket.socket:
+    """The socket that agents of new pods come to, from other machines whatever EG_IP says."""
+    host = "::" if ":" in settings.response_ip else "0.0.0.0"  # noqa: S104 - what comes in proves what it says
+    return listen(host, settings.response_port, settings.port_retries)
+
+
+async def _unless(signals: asyncio.Queue[signal.Signals], work: Coroutine[Any, Any, _T]) -> _T | None:
+    """The result of `work`; None when a signal came first."""
+    working = asyncio.ensure_future(work)
+    told = asyncio.ensure_future(signals.get())
+    try:
+        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        told.cancel()
+        working.cancel()
+        await asyncio.wait({working, told})
+
+
 async def _wait_for_state(gateway: Gateway) -> None:
     """Say "available" only when kernels are known: whoever waits for that line would get 503 else."""
     try:
         async with asyncio.timeout(STATE_SECONDS):
-            await gateway.backend.until_synced()
+            for backend in gateway.kernels.registry.backends.values():
+                await backend.until_synced()
     except TimeoutError:
         log.warning("The state could not be read within %g s; requests get 503 until it is", STATE_SECONDS)
 
@@ -117,4 +145,4 @@ async def _end(signum: signal.Signals, settings: Settings, gateway: Gateway, dra
             log.warning("Not every client was told within %g s", settings.drain_timeout)
     else:
         log.info("%s: ending all local kernels (SIGTERM would have left them running)", signum.name)
-        await gateway.kernels.end_all("the gateway was ended at its terminal")
+        await gateway.kernels.end_local("the gateway was ended at its terminal")

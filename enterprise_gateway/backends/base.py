@@ -6,14 +6,18 @@ replica loses nothing. Its methods are called on the event loop and may be calle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
 from enterprise_gateway.core.agents import AgentRules
 from enterprise_gateway.core.keys import KernelSecrets
 from enterprise_gateway.core.records import KernelRecord, ObservedKernel
+
+
+Admission: TypeAlias = Callable[[Iterable[KernelRecord]], None]
+"""Decides about one more kernel beside those given; raises LimitReached when there is no room for it."""
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,12 +32,20 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     interrupt_mode: str
     config: dict[str, Any]
     """The backend's part of the kernel spec."""
+    wishes: dict[str, str]
+    """The variables that the client set: some of them are wishes about where and how the kernel runs."""
+    language: str
+    """The kernel spec's language."""
     secrets: KernelSecrets
     rules: AgentRules
 
 
 class Backend(Protocol):
     """A place where kernels run."""
+
+    @property
+    def same_machine(self) -> bool:
+        """Whether its kernels run where the gateway does and share its files and programs."""
 
     @property
     def synced(self) -> bool:
@@ -49,12 +61,16 @@ class Backend(Protocol):
     async def run(self) -> None:
         """Watch the outside world until cancelled, and sweep what nobody owns."""
 
-    async def create(self, record: KernelRecord, launch: Launch) -> bool:
+    async def create(self, record: KernelRecord, launch: Launch, admit: Admission | None) -> bool:
         """Begin a start; False when a kernel with this id exists already, in which case nothing was done.
 
-        Returns as soon as the intent is on record and the start is under way: a start may take minutes.
+        Returns as soon as the intent is on record and the start is under way: a start may take minutes. Where
+        several gateways start kernels in one place, `admit` is asked once it is clear which others came first; without
+        limits it is None.
 
         Raises:
+            LimitReached: `admit` said so; nothing is left.
+            InvalidRequest, Forbidden: a wish of the client's is malformed or not allowed; nothing was created.
             BackendUnavailable: nothing was created.
             StartFailed: it cannot work; nothing is left.
         """

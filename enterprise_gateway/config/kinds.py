@@ -143,6 +143,19 @@ def _parse_names(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item for item in _items(value) if item))
 
 
+def _parse_ids(value: Any) -> frozenset[int]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = [str(value)]
+    ids = [str(item) for item in value] if isinstance(value, list | tuple | frozenset) else _items(value)
+    if not all(item.isascii() and item.isdigit() for item in ids if item):
+        raise ValueError
+    return frozenset(int(item) for item in ids if item)
+
+
+def _plain_ids(ids: frozenset[int]) -> list[str]:
+    return [str(each) for each in sorted(ids)]
+
+
 def _parse_users(value: Any) -> frozenset[str]:
     return frozenset(_items(value))
 
@@ -196,6 +209,18 @@ def one_of(*words: str) -> Kind[str]:
     return Kind("|".join(words), " or ".join(words), parse)
 
 
+def some_of(*words: str) -> Kind[tuple[str, ...]]:
+    """A few of some words; none means that nobody said."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        names = _parse_names(value)
+        if not set(names) <= set(words):
+            raise ValueError
+        return names
+
+    return Kind("names", f"names from {', '.join(words)}", parse, list, takes_empty=True)
+
+
 PORT = integer(0, 65535, "0 = any free port")
 SECONDS = Kind("seconds", "a number of seconds, 0 or more", _parse_seconds, _shortest)
 BOOLEAN = Kind("boolean", "true or false", _parse_boolean)
@@ -208,6 +233,7 @@ BASE_URL = Kind("path", "the path part of a URL, such as /gateway", _parse_base_
 NAMES = Kind("names", "names separated by commas", _parse_names, list, takes_empty=True)
 USERS = Kind("names", "user names separated by commas", _parse_users, sorted, takes_empty=True)
 """Empty text is the set of the empty name, which nobody has: as with EG it allows, or denies, no one."""
+IDS = Kind("numbers", "numbers separated by commas", _parse_ids, _plain_ids, takes_empty=True)
 SIZE = Kind("size", "a number of bytes, such as 65536, 64KiB or 1GiB", _parse_size, _plain_size)
 LOG_LEVEL = Kind(
     "level",

@@ -29,12 +29,9 @@ class Ignored(NamedTuple):
 
 IGNORED = (
     Ignored(
-        "with local kernels",
+        "with the backends of this gateway",
         (
-            "EG_NAMESPACE", "EG_SHARED_NAMESPACE", "EG_KUBERNETES_NAMESPACE", "EG_KERNEL_CLUSTER_ROLE",
-            "EG_DEFAULT_KERNEL_SERVICE_ACCOUNT_NAME", "EG_KERNEL_IMAGE", "EG_KERNEL_EXECUTOR_IMAGE",
-            "EG_KUBERNETES_KERNEL_IMAGE", "EG_PROHIBITED_UIDS", "EG_PROHIBITED_GIDS",
-            "EG_MIRROR_WORKING_DIRS", "EG_POD_TEMPLATE_DIR", "EG_KUBERNETES_LOG_LEVEL", "EG_DOCKER_LOG_LEVEL",
+            "EG_KERNEL_EXECUTOR_IMAGE", "EG_DOCKER_LOG_LEVEL",
             "EG_DOCKER_NETWORK", "EG_DOCKER_MODE", "EG_REMOVE_CONTAINER", "EG_KERNEL_LOG_DIR",
             "EG_MAX_PORT_RANGE_RETRIES", "EG_ALTERNATE_SIGINT",
             "EG_REMOTE_HOSTS", "EnterpriseGatewayApp.remote_hosts",
@@ -48,6 +45,14 @@ IGNORED = (
             "EG_YARN_MUTUAL_AUTHENTICATION",
             "EG_CONDUCTOR_ENDPOINT", "EnterpriseGatewayApp.conductor_endpoint",
         ),
+    ),
+    Ignored(
+        "because all kernels run in one namespace, with the rights of a Role in it",
+        ("EG_SHARED_NAMESPACE", "EG_KERNEL_CLUSTER_ROLE"),
+    ),
+    Ignored(
+        "because pods are made by the gateway itself, without files and scripts",
+        ("EG_POD_TEMPLATE_DIR", "EG_KUBERNETES_LOG_LEVEL"),
     ),
     Ignored(
         "because kernels outlive every gateway and are found again without it",
@@ -65,9 +70,9 @@ IGNORED = (
         ),
     ),
     Ignored(
-        "because kernels do not call the gateway back and are not polled",
+        "because no kernel's ports are sent over the network, and none is polled",
         (
-            "EG_RESPONSE_IP", "EG_RESPONSE_PORT", "EG_RESPONSE_PORT_RETRIES", "EG_RESPONSE_ADDR_ANY",
+            "EG_RESPONSE_PORT_RETRIES", "EG_RESPONSE_ADDR_ANY",
             "EG_PROHIBITED_LOCAL_IPS", "EG_SOCKET_TIMEOUT", "EG_POLL_INTERVAL", "EG_MAX_POLL_ATTEMPTS",
             "EG_RESTART_STATUS_POLL_INTERVAL", "KernelRestarter.time_to_dead",
         ),
@@ -86,7 +91,7 @@ IGNORED = (
         ("EG_SENSITIVE_ENV_KEYS", "EG_REDACTION_MASK"),
     ),
     Ignored(
-        "because nothing is tunnelled through ssh",
+        "because gateways and kernels' agents always speak TLS to each other, and never ssh",
         (
             "EG_ENABLE_TUNNELING", "EG_TUNNELING_ENABLED", "EG_SSH_PORT", "EG_SSH_LOG_LEVEL",
             "EG_REMOTE_USER", "EG_REMOTE_PWD", "EG_REMOTE_GSS_SSH",

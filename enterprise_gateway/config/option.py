@@ -31,6 +31,7 @@ class Group(enum.Enum):
     LIFE = "Start, restart and end of kernels"
     CULLING = "Ending idle kernels"
     CHANNELS = "Connections to kernels"
+    KUBERNETES = "Kernels on Kubernetes"
     OPERATIONS = "Operating the gateway"
 
 

@@ -215,7 +215,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reason_retention: Annotated[float, Option(
         kinds.SECONDS, Group.LIFE, ("EG_REASON_RETENTION",),
         "How long the reason of a kernel's end stays readable.",
-    )] = 300.0
+    )] = 240.0
     orphan_timeout: Annotated[float, Option(
         kinds.SECONDS, Group.LIFE, ("EG_ORPHAN_TIMEOUT",),
         "How long a kernel lives on without a gateway, a client and work to do; 0 means for ever.",
@@ -257,6 +257,65 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         kinds.SECONDS, Group.CHANNELS, ("EG_SESSION_GRACE",),
         "How long output is kept for a session whose client is gone.",
     )] = 3600.0
+
+    backends: Annotated[tuple[str, ...], Option(
+        kinds.some_of("local", "kubernetes"), Group.KUBERNETES, ("EG_BACKENDS",),
+        "Where kernels may run: local, kubernetes, or both. Unset means kubernetes when kubernetes_namespace is "
+        "set, else local.",
+    )] = ()
+    kubernetes_namespace: Annotated[str, Option(
+        kinds.TEXT, Group.KUBERNETES, ("EG_KUBERNETES_NAMESPACE", "EG_NAMESPACE"),
+        "Namespace of kernels' pods and of the gateway's own Secret. Unset means the one of the service account or of "
+        "the kubeconfig's context.",
+    )] = ""
+    kernel_image: Annotated[str, Option(
+        kinds.TEXT, Group.KUBERNETES, ("EG_KERNEL_IMAGE", "EG_KUBERNETES_KERNEL_IMAGE"),
+        "Image of kernels whose kernel spec names none.",
+    )] = ""
+    agent_image: Annotated[str, Option(
+        kinds.TEXT, Group.KUBERNETES, ("EG_AGENT_IMAGE",),
+        "Image of the agent beside each kernel. Unset means the image of the gateway's own pod; a gateway outside the "
+        "cluster has to be told.",
+    )] = ""
+    pod_policy: Annotated[str | None, Option(
+        kinds.PATH, Group.KUBERNETES, ("EG_POD_POLICY",),
+        "YAML file that says what clients may choose about their kernels' pods.",
+    )] = None
+    prohibited_uids: Annotated[frozenset[int], Option(
+        kinds.IDS, Group.KUBERNETES, ("EG_PROHIBITED_UIDS",),
+        "User ids that KERNEL_UID may not be.",
+    )] = frozenset({0})
+    prohibited_gids: Annotated[frozenset[int], Option(
+        kinds.IDS, Group.KUBERNETES, ("EG_PROHIBITED_GIDS",),
+        "Group ids that KERNEL_GID may not be.",
+    )] = frozenset({0})
+    mirror_working_dirs: Annotated[bool, Option(
+        kinds.BOOLEAN, Group.KUBERNETES, ("EG_MIRROR_WORKING_DIRS",),
+        "Whether KERNEL_WORKING_DIR becomes the working directory of a kernel's container; the folder must exist in "
+        "its image or volumes.",
+    )] = False
+    default_kernel_service_account_name: Annotated[str, Option(
+        kinds.TEXT, Group.KUBERNETES, ("EG_DEFAULT_KERNEL_SERVICE_ACCOUNT_NAME",),
+        "Service account of kernels' pods; its token is mounted only where KERNEL_SERVICE_ACCOUNT_NAME asks for one.",
+    )] = "default"
+    unschedulable_grace: Annotated[float, Option(
+        kinds.SECONDS, Group.KUBERNETES, ("EG_UNSCHEDULABLE_GRACE",),
+        "How long a kernel's pod may find no node before its start fails. An autoscaler that adds a node in that time "
+        "is waited for.",
+    )] = 15.0
+    slow_start_timeout: Annotated[float, Option(
+        kinds.SECONDS, Group.KUBERNETES, ("EG_SLOW_START_TIMEOUT",),
+        "How long a start may take while an image is pulled or a node is added, beyond kernel_launch_timeout.",
+    )] = 900.0
+    response_ip: Annotated[str, Option(
+        kinds.TEXT, Group.KUBERNETES, ("EG_RESPONSE_IP",),
+        "Address at which the pods of new kernels reach this gateway to say that they are there. Unset means the "
+        "address from which it reaches the API server.",
+    )] = ""
+    response_port: Annotated[int, Option(
+        kinds.PORT, Group.KUBERNETES, ("EG_RESPONSE_PORT",),
+        "Port for the pods of new kernels; 0 picks a free one.",
+    )] = 8877
 
     state_dir: Annotated[str | None, Option(
         kinds.PATH, Group.OPERATIONS, ("EG_STATE_DIR",),

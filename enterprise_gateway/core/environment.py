@@ -62,6 +62,8 @@ class EnvironmentSources:
     """In whose name the kernel runs, as the gateway decided, which may differ from what the client sent."""
     language: str
     """The kernel spec's language."""
+    same_machine: bool = True
+    """Whether the kernel runs where the gateway does, and so can use its `PATH`, `HOME` and the like."""
 
 
 def looks_secret(name: str) -> bool:
@@ -106,7 +108,11 @@ def build_environment(sources: EnvironmentSources) -> dict[str, str]:
     """
     gateway = sources.gateway
     inherited = {n: gateway[n] for n in sources.inherited_envs if n in gateway and not _is_gateways_own(n)}
-    base = {"KERNEL_LANGUAGE": sources.language.lower()} | {n: v for n, v in gateway.items() if _is_base(n)}
+    base = {"KERNEL_LANGUAGE": sources.language.lower()}
+    if sources.same_machine:
+        base |= {n: v for n, v in gateway.items() if _is_base(n)}
+    else:
+        inherited = {n: v for n, v in inherited.items() if not _is_base(n)}
     decided = {
         **inherited,
         **sources.client,

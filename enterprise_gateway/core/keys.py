@@ -22,6 +22,8 @@ class KernelSecrets(msgspec.Struct, frozen=True):
     """Authenticates every request to the agent."""
     hmac_key: Secret
     """Signs the messages between agent and kernel."""
+    tls_seed: Secret
+    """The agent's private Ed25519 key, 32 bytes in hexadecimal digits."""
 
 
 class MasterKeys:
@@ -63,6 +65,7 @@ class MasterKeys:
         return KernelSecrets(
             token=Secret(_derive(master, kernel_id, "agent token")),
             hmac_key=Secret(_derive(master, kernel_id, "zmq hmac")),
+            tls_seed=Secret(_derive(master, kernel_id, "agent tls")),
         )
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import TypeAlias
 
 import msgspec
 
@@ -57,6 +58,16 @@ class UnixEndpoint(msgspec.Struct, frozen=True, tag="unix"):
     path: str
 
 
+class TlsEndpoint(msgspec.Struct, frozen=True, tag="tls"):
+    """An agent that listens on a network; who it is shows its key, not its address."""
+
+    host: str
+    port: int
+
+
+Endpoint: TypeAlias = UnixEndpoint | TlsEndpoint
+
+
 class EndReport(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent leaves behind when its kernel has ended for good."""
 
@@ -71,7 +82,7 @@ class ObservedKernel(msgspec.Struct, frozen=True, kw_only=True):
 
     record: KernelRecord
     phase: Phase
-    endpoint: UnixEndpoint | None = None
+    endpoint: Endpoint | None = None
     """Where the agent listens, once that is known."""
     reason: str = ""
     """Why it ended."""

@@ -15,9 +15,9 @@ import msgspec
 
 from enterprise_gateway.core import agents
 from enterprise_gateway.core.agents import AgentStatus
-from enterprise_gateway.core.records import UnixEndpoint
-from enterprise_gateway.core.secret import Secret
+from enterprise_gateway.core.records import Endpoint
 from enterprise_gateway.errors import KernelUnresponsive, ProtocolError
+from enterprise_gateway.kernels.reach import Address, connect
 from enterprise_gateway.wire import http1
 from enterprise_gateway.wire.http1 import ResponseHead
 
@@ -25,23 +25,11 @@ QUICK = 5.0
 """Seconds for an answer that needs no waiting."""
 
 
-class Address(msgspec.Struct, frozen=True):
-    """Where an agent listens and the token it wants."""
-
-    endpoint: UnixEndpoint
-    token: Secret
-
-    @property
-    def authorization(self) -> tuple[str, str]:
-        """The header that authenticates a gateway to the agent."""
-        return ("Authorization", f"token {self.token.reveal()}")
-
-
 class AgentClient:
     """Asks agents."""
 
     def __init__(self) -> None:
-        self._idle: dict[UnixEndpoint, _Connection] = {}
+        self._idle: dict[Endpoint, _Connection] = {}
 
     async def status(self, address: Address, *, wait: float = 0.0) -> AgentStatus:
         """The status, at once or when the kernel has started or ended, at most `wait` seconds later.
@@ -79,14 +67,15 @@ class AgentClient:
         head = http1.encode_request(method, target, [("Host", "agent"), address.authorization])
         try:
             async with asyncio.timeout(QUICK + wait):
-                return await self._exchange(address.endpoint, head)
+                return await self._exchange(address, head)
         except TimeoutError:
             raise KernelUnresponsive(f"The kernel's agent did not answer within {QUICK + wait:g} s") from None
         except (OSError, EOFError, ProtocolError) as error:
             raise KernelUnresponsive(f"The kernel's agent cannot be reached: {error}") from None
 
-    async def _exchange(self, endpoint: UnixEndpoint, head: bytes) -> bytes:
-        connection = self._idle.pop(endpoint, None) or await self._connect(endpoint)
+    async def _exchange(self, address: Address, head: bytes) -> bytes:
+        endpoint = address.endpoint
+        connection = self._idle.pop(endpoint, None) or await self._connect(address)
         try:
             response, body = await connection.exchange(head)
         except BaseException:
@@ -100,13 +89,12 @@ class AgentClient:
             raise KernelUnresponsive(f"The kernel's agent refused: {body.decode(errors='replace')}")
         return body
 
-    async def _connect(self, endpoint: UnixEndpoint) -> _Connection:
+    async def _connect(self, address: Address) -> _Connection:
         def forget(connection: _Connection) -> None:
-            if self._idle.get(endpoint) is connection:
-                del self._idle[endpoint]
+            if self._idle.get(address.endpoint) is connection:
+                del self._idle[address.endpoint]
 
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_unix_connection(lambda: _Connection(forget), endpoint.path)
+        _, connection = await connect(address, lambda: _Connection(forget))
         return connection
 
     def __repr__(self) -> str:

@@ -40,7 +40,7 @@ class KernelManager:
         backends: Mapping[str, Backend],
         catalog: Catalog,
         rules: StartRules,
-        keys: MasterKeys,
+        keys: Mapping[str, MasterKeys],
         environ: Mapping[str, str],
     ) -> None:
         self.catalog = catalog
@@ -129,9 +129,10 @@ class KernelManager:
         observed = self.registry.find(principal, kernel_id)
         return await self.registry.backend_of(observed).logs(kernel_id)
 
-    async def end_all(self, reason: str) -> None:
-        """End every kernel, for the end of a gateway at its terminal."""
-        ends = (self._end(each, reason) for each in list(self.registry.observed()))
+    async def end_local(self, reason: str) -> None:
+        """End every kernel of this machine, for the end of a gateway at its terminal."""
+        local = [each for each in self.registry.observed() if self.registry.backend_of(each).same_machine]
+        ends = (self._end(each, reason) for each in local)
         for error in await asyncio.gather(*ends, return_exceptions=True):
             if isinstance(error, Exception):
                 log.error("A kernel could not be ended: %s", error)

@@ -32,6 +32,11 @@ class StartRules(msgspec.Struct, frozen=True, kw_only=True):
     """Kernels begin in this folder, or below it where a `path` says so."""
     agent: AgentRules
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit on the number of kernels."""
+        return self.max_kernels is not None or self.max_kernels_per_user >= 0
+
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The body of `POST /api/kernels`; every field may be left out or null, as clients send it."""

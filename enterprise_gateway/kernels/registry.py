@@ -12,15 +12,16 @@ from enterprise_gateway.core.keys import KernelSecrets, MasterKeys
 from enterprise_gateway.core.principals import Principal
 from enterprise_gateway.core.records import KernelRecord, ObservedKernel, Phase
 from enterprise_gateway.errors import KernelNotFound, KernelUnresponsive, NotReady
-from enterprise_gateway.kernels.agents import Address
+from enterprise_gateway.kernels.reach import Address
 
 
 class Registry:
     """The kernels of all backends."""
 
-    def __init__(self, backends: Mapping[str, Backend], keys: MasterKeys) -> None:
+    def __init__(self, backends: Mapping[str, Backend], keys: Mapping[str, MasterKeys]) -> None:
         self.backends = backends
         self._keys = keys
+        """Those of each backend."""
 
     @property
     def ready(self) -> bool:
@@ -83,22 +84,23 @@ class Registry:
         """The secrets of a kernel.
 
         Raises:
-            KernelUnresponsive: the master key they come from is no longer in the key file.
+            KernelUnresponsive: the master key they come from is no longer among the keys.
         """
-        if not self._keys.knows(record.key_id):
-            raise KernelUnresponsive(f"The master key {record.key_id} of this kernel is not in the key file")
-        return self._keys.secrets(record.key_id, record.kernel_id)
+        keys = self._keys[record.backend]
+        if not keys.knows(record.key_id):
+            raise KernelUnresponsive(f"The master key {record.key_id} of this kernel is no longer among the keys")
+        return keys.secrets(record.key_id, record.kernel_id)
 
-    @property
-    def newest_key_id(self) -> str:
-        """The master key for new kernels."""
-        return self._keys.newest_id
+    def newest_key_id(self, backend: str) -> str:
+        """The master key for new kernels of a backend."""
+        return self._keys[backend].newest_id
 
     def address(self, observed: ObservedKernel) -> Address | None:
         """How to reach the kernel's agent; None while that is not known. Raises as `secrets`."""
         if observed.endpoint is None:
             return None
-        return Address(observed.endpoint, self.secrets(observed.record).token)
+        secrets = self.secrets(observed.record)
+        return Address(observed.endpoint, secrets.token, secrets.tls_seed)
 
     def reachable(self, observed: ObservedKernel) -> Address:
         """Like `address`, for what cannot wait.

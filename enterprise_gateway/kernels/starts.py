@@ -10,13 +10,14 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from enterprise_gateway.backends.base import Launch
+from enterprise_gateway.core.agents import AgentStatus
 from enterprise_gateway.core.environment import EnvironmentSources, build_environment, parse_client_env
 from enterprise_gateway.core.keys import KernelSecrets
 from enterprise_gateway.core.launch import parse_kernel_id, parse_launch_timeout
@@ -69,7 +70,9 @@ class _Start:
             key_id=key_id,
         )
 
-    def launch(self, record: KernelRecord, environ: Mapping[str, str], secrets: KernelSecrets) -> Launch:
+    def launch(
+        self, record: KernelRecord, environ: Mapping[str, str], secrets: KernelSecrets, *, same_machine: bool
+    ) -> Launch:
         sources = EnvironmentSources(
             gateway=environ,
             inherited_envs=self.rules.inherited_envs,
@@ -78,15 +81,18 @@ class _Start:
             kernel_id=self.kernel_id,
             username=self.username,
             language=self.spec.language,
+            same_machine=same_machine,
         )
         wanted = "" if self.path else self.env.get("KERNEL_WORKING_DIR", "")
         return Launch(
             argv=self.spec.argv,
             namespace={"kernel_id": self.kernel_id, "resource_dir": self.spec.resource_dir},
             env=build_environment(sources),
-            cwd=existing_directory(self.rules.root_dir, self.path, wanted),
+            cwd=existing_directory(self.rules.root_dir, self.path, wanted) if same_machine else "",
             interrupt_mode=self.spec.interrupt_mode.value,
             config=self.spec.placement.config,
+            wishes=dict(self.env),
+            language=self.spec.language,
             secrets=secrets,
             rules=msgspec.structs.replace(self.rules.agent, start_timeout=record.deadline - record.created),
         )
@@ -153,9 +159,11 @@ class Starter:
 
     async def _claim(self, start: _Start, deadline: float) -> ObservedKernel:
         """Create the kernel, or wait for the one that somebody else is creating under the same id."""
-        record = start.record(self._registry.newest_key_id)
-        launch = start.launch(record, self._environ, self._registry.secrets(record))
-        backend = self._registry.backends[record.backend]
+        name = start.spec.placement.backend
+        backend = self._registry.backends[name]
+        record = start.record(self._registry.newest_key_id(name))
+        secrets = self._registry.secrets(record)
+        launch = start.launch(record, self._environ, secrets, same_machine=backend.same_machine)
         try:
             while True:
                 if await self._create(start.rules, record, launch):
@@ -172,13 +180,15 @@ class Starter:
             self._claiming.pop(start.kernel_id, None)
 
     async def _create(self, rules: StartRules, record: KernelRecord, launch: Launch) -> bool:
-        others = {each.record.kernel_id: each.record for each in self._registry.observed() if _counts(each)}
-        others |= self._claiming
-        others.pop(record.kernel_id, None)
-        check_limits(rules, record.username, others.values())
+        def admit(others: Iterable[KernelRecord]) -> None:
+            check_limits(rules, record.username, (each for each in others if each.kernel_id != record.kernel_id))
+
+        known = {each.record.kernel_id: each.record for each in self._registry.observed() if _counts(each)}
+        admit((known | self._claiming).values())
         # It counts from here on until the backend shows it, which a watched store does a moment after `create`.
         self._claiming[record.kernel_id] = record
-        return await self._registry.backends[record.backend].create(record, launch)
+        backend = self._registry.backends[record.backend]
+        return await backend.create(record, launch, admit if rules.limited else None)
 
     async def _await(self, observed: ObservedKernel, deadline: float) -> ObservedKernel:
         """Wait until the kernel is ready, has ended, or `deadline` is over."""
@@ -192,11 +202,30 @@ class Starter:
             if self._registry.address(current) is None:
                 await self._news(current, remaining)
                 continue
-            status = await self._statuses.when_started(current, remaining)
-            if status is not None and status.state is not KernelState.ENDED:
+            status = await self._started_or_over(current, remaining)
+            if status is not None and status.state in (KernelState.RUNNING, KernelState.RESTARTING):
                 break
             await self._news(current, min(remaining, NEWS_SECONDS))
         return self._registry.lookup(kernel_id) or observed
+
+    async def _started_or_over(self, observed: ObservedKernel, timeout: float) -> AgentStatus | None:
+        """What the agent says once it has started the kernel; None when the backend sees the kernel's end first."""
+        started = asyncio.ensure_future(self._statuses.when_started(observed, timeout))
+        over = asyncio.ensure_future(self._over(observed))
+        try:
+            await asyncio.wait({started, over}, return_when=asyncio.FIRST_COMPLETED)
+            return started.result() if started.done() else None
+        finally:
+            started.cancel()
+            over.cancel()
+
+    async def _over(self, observed: ObservedKernel) -> None:
+        """Wait until the kernel has ended or its agent is elsewhere."""
+        while True:
+            current = self._registry.lookup(observed.record.kernel_id)
+            if current is None or current.phase is Phase.ENDED or current.endpoint != observed.endpoint:
+                return
+            await self._registry.changed(observed)
 
     async def _news(self, observed: ObservedKernel, timeout: float) -> None:
         """Wait for the backend to see more than `observed`."""

@@ -18,11 +18,12 @@ from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
 
+from enterprise_gateway.agent.outgoing import Author
 from enterprise_gateway.core import agents
 from enterprise_gateway.core.principals import Principal
-from enterprise_gateway.core.records import ObservedKernel, Phase
+from enterprise_gateway.core.records import ObservedKernel, Phase, ProgressEvent
 from enterprise_gateway.errors import GatewayError, InvalidRequest, KernelNotFound, KernelUnresponsive, ProtocolError
-from enterprise_gateway.kernels.agents import Address
+from enterprise_gateway.kernels.reach import Address
 from enterprise_gateway.kernels.registry import Registry
 from enterprise_gateway.web import metrics
 from enterprise_gateway.web.dial import Upstream, dial
@@ -107,10 +108,12 @@ class ChannelsRoute:
         early = _Early(client, _early_bytes(request))
         client.set_protocol(early)
         waiting = asyncio.ensure_future(self._upstream(request, handshake.subprotocol, observed))
+        telling = asyncio.ensure_future(self._tell_progress(client, handshake.subprotocol, observed))
         either: list[asyncio.Future[Any]] = [waiting, early.lost]
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            telling.cancel()
             if early.lost.done() or not waiting.done():
                 _abandon(waiting)
         if early.lost.done():
@@ -124,6 +127,22 @@ class ChannelsRoute:
             return _gone(request)
         splice = Splice.join(client, upstream.transport, from_client=bytes(early.kept), from_agent=upstream.rest)
         return await self._relay(request, splice)
+
+    async def _tell_progress(
+        self, client: asyncio.Transport, subprotocol: str | None, observed: ObservedKernel
+    ) -> None:
+        """Say on the client's websocket, in messages of our own, what its kernel is waiting for."""
+        author = Author(f"gateway-{self._replica}")
+        told: set[ProgressEvent] = set()
+        current: ObservedKernel | None = observed
+        while current is not None and not client.is_closing():
+            for event in current.progress:
+                if event not in told:
+                    told.add(event)
+                    text = f"{event.reason}: {event.message}" if event.message else event.reason
+                    client.writelines(author.stderr(text).frame(subprotocol))
+            await self._registry.changed(current)
+            current = self._registry.lookup(observed.record.kernel_id)
 
     async def _upstream(self, request: web.Request, subprotocol: str | None, observed: ObservedKernel) -> Upstream:
         """A websocket of our own to the agent, in the client's place, however long the agent takes."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import NamedTuple, cast
 
 from enterprise_gateway.errors import KernelUnresponsive, ProtocolError
-from enterprise_gateway.kernels.agents import Address
+from enterprise_gateway.kernels.reach import Address, connect
 from enterprise_gateway.wire import http1
 from enterprise_gateway.wire.http1 import ResponseHead
 
@@ -31,10 +31,9 @@ async def dial(address: Address, head: bytes) -> Upstream:
     Raises:
         KernelUnresponsive: nobody listens there, or no proper answer came in time.
     """
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            transport, protocol = await loop.create_unix_connection(_Handshake, address.endpoint.path)
+            transport, protocol = await connect(address, _Handshake)
             try:
                 transport.write(head)
                 raw, rest = await protocol.answer

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import msgspec
 from websockets.asyncio.client import ClientConnection, unix_connect
 
+from enterprise_gateway.agent.child import ChildHolder
 from enterprise_gateway.agent.kernel import Kernel
 from enterprise_gateway.agent.routes import Routes
 from enterprise_gateway.backends.local.ports import free_ports
@@ -133,7 +134,7 @@ class InProcessAgent:
         self.path = str(folder / f"agent-{uuid.uuid4().hex[:8]}.sock")
 
     async def __aenter__(self) -> Self:
-        self.kernel = Kernel(self.config, self.folder)
+        self.kernel = Kernel(self.config, ChildHolder(self.config.process, self.folder))
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(Routes(self.kernel).connection, self.path)
         self.run = loop.create_task(self._run())

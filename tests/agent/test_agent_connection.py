@@ -39,8 +39,11 @@ class Server:
         self.hold = asyncio.Event()
         self.holding = asyncio.Event()
         self.cancelled = asyncio.Event()
-        self.lost = asyncio.Event()
+        self.open = 0
         self.echoes: list[Echo] = []
+
+    def count(self, change: int) -> None:
+        self.open += change
 
     async def answer(self, request: Request) -> Response:
         if request.head.target == "/fail":
@@ -88,7 +91,7 @@ class Client:
 async def server(folder: Path) -> AsyncIterator[Server]:
     made = Server(folder / "http.sock")
     listening = await asyncio.get_running_loop().create_unix_server(
-        lambda: Connection(made.answer, made.upgrade, "/channels", made.lost.set), made.path
+        lambda: Connection(made.answer, made.upgrade, "/channels", made.count), made.path
     )
     yield made
     listening.close()
@@ -166,9 +169,10 @@ async def test_the_largest_body_allowed_is_read(client):
 async def test_nobody_works_for_a_client_that_has_gone(client, server):
     client.send("/hold")
     await asyncio.wait_for(server.holding.wait(), DEADLINE)
+    assert server.open == 1
     client.writer.close()
     await asyncio.wait_for(server.cancelled.wait(), DEADLINE)
-    assert server.lost.is_set()
+    assert server.open == 0
 
 
 async def test_after_an_upgrade_the_bytes_are_somebody_elses_the_early_ones_too(client, server):

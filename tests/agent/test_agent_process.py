@@ -13,7 +13,8 @@ import pytest
 from agent_parts import DEADLINE, process_config
 from support.ended import have_ended
 
-from enterprise_gateway.agent.process import LOG_BYTES, TAIL_BYTES, KernelProcess, OutputLog, describe_exit
+from enterprise_gateway.agent.holding import describe_exit
+from enterprise_gateway.agent.process import LOG_BYTES, TAIL_BYTES, KernelProcess, OutputLog
 
 
 @pytest.fixture
@@ -42,7 +43,8 @@ async def spawn_lasting(output: OutputLog) -> AsyncIterator[Callable[..., Awaita
 async def run(output: OutputLog, *argv: str, **env: str) -> int:
     """Run a command to its end; its exit code."""
     process = await spawn(output, *argv, **env)
-    code = await asyncio.wait_for(process.exited, DEADLINE)
+    code, _, _ = await asyncio.wait_for(process.exited, DEADLINE)
+    assert code is not None
     await process.close()
     return code
 
@@ -119,7 +121,7 @@ async def test_what_a_kernel_started_ends_with_it(output, spawn_lasting):
     children = psutil.Process(process.pid).children()
     assert len(children) == 2
     await asyncio.wait_for(process.close(), DEADLINE)
-    assert process.exited.result() == -signal.SIGKILL
+    assert process.exited.result().code == -signal.SIGKILL
     assert await asyncio.to_thread(have_ended, *(child.pid for child in children))
 
 
@@ -128,7 +130,7 @@ async def test_a_signal_reaches_the_whole_group(output, spawn_lasting):
     await said(output, "ready")
     process.signal_group(signal.SIGINT)
     await asyncio.wait({process.exited}, timeout=DEADLINE)
-    assert process.exited.result() == 7  # only because sleep has ended, too
+    assert process.exited.result().code == 7  # only because sleep has ended, too
     await process.close()
     assert "caught" in output.tail
     process.signal_group(signal.SIGINT)  # nobody is there any more

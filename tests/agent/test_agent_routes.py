@@ -16,7 +16,8 @@ from enterprise_gateway.core.lifecycle import KernelState
 from enterprise_gateway.core.records import UnixEndpoint
 from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.errors import KernelUnresponsive
-from enterprise_gateway.kernels.agents import Address, AgentClient
+from enterprise_gateway.kernels.agents import AgentClient
+from enterprise_gateway.kernels.reach import Address
 
 POSTS = [agents.INTERRUPT_PATH, agents.RESTART_PATH, agents.SHUTDOWN_PATH, agents.CLOSE_PATH]
 

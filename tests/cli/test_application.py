@@ -216,9 +216,9 @@ def test_remarks_name_what_has_no_effect_wherever_it_is_written(app, home):
     path = write(home, "jupyter_enterprise_gateway_config.py", "c.EnterpriseGatewayApp.prot = 1\n")
     written = f"c.EnterpriseGatewayApp.prot in {path}"
     app.initialize(["--EnterpriseGatewayApp.impersonation_enabled=True"])
-    assert [remark.text for remark in app.remarks({"EG_NAMESPACE": "x"}, app.read({}).files)] == [
-        "EG_NAMESPACE has no effect with local kernels",
-        "--EnterpriseGatewayApp.impersonation_enabled has no effect with local kernels",
+    assert [remark.text for remark in app.remarks({"EG_YARN_ENDPOINT": "x"}, app.read({}).files)] == [
+        "EG_YARN_ENDPOINT has no effect with the backends of this gateway",
+        "--EnterpriseGatewayApp.impersonation_enabled has no effect with the backends of this gateway",
         f"{written} is not a known setting; did you mean EnterpriseGatewayApp.port?",
     ]
 

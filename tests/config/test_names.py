@@ -30,9 +30,9 @@ def test_every_name_without_effect_says_so(name):
     assert remark.text.startswith(f"{name} has no effect ")
 
 
-def test_a_name_that_needs_a_cluster_says_so_quietly():
-    assert remarks_on_environ({"EG_NAMESPACE": "x"}) == [
-        Remark(logging.INFO, "EG_NAMESPACE has no effect with local kernels")
+def test_a_name_of_a_backend_that_is_not_here_says_so_quietly():
+    assert remarks_on_environ({"EG_YARN_ENDPOINT": "x"}) == [
+        Remark(logging.INFO, "EG_YARN_ENDPOINT has no effect with the backends of this gateway")
     ]
 
 

@@ -17,6 +17,7 @@ SAMPLES = {
     kinds.BASE_URL: ("a/b/", "/a/b"),
     kinds.KERNEL_NAME: ("ir", "ir"),
     kinds.NAMES: ("A,B", ("A", "B")),
+    kinds.IDS: ("0,7", frozenset({0, 7})),
     kinds.USERS: ("ann,ben", frozenset({"ann", "ben"})),
     kinds.SIZE: ("5MiB", 5 * 2**20),
     kinds.LOG_LEVEL: ("error", 40),
@@ -30,9 +31,11 @@ def sample(field: Field) -> tuple[str, object]:
     kind = field.option.kind
     if kind in SAMPLES:
         return SAMPLES[kind]
-    return {"boolean": (str(not field.default), not field.default), "text|json": ("json", "json")}.get(
-        kind.noun, ("7", 7)
-    )
+    return {
+        "boolean": (str(not field.default), not field.default),
+        "text|json": ("json", "json"),
+        "names": ("kubernetes", ("kubernetes",)),
+    }.get(kind.noun, ("7", 7))
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,15 @@ from collections.abc import Callable
 import msgspec
 
 from enterprise_gateway.aio import Changes
-from enterprise_gateway.backends.base import Launch
+from enterprise_gateway.backends.base import Admission, Launch
 from enterprise_gateway.core.records import KernelRecord, ObservedKernel, Phase, UnixEndpoint
 from enterprise_gateway.errors import KernelNotFound
 
 
 class FakeBackend:
     """A `Backend` under a test's control."""
+
+    same_machine = True
 
     def __init__(self) -> None:
         self.synced = True
@@ -38,9 +40,11 @@ class FakeBackend:
     async def run(self) -> None:
         """There is nothing to watch."""
 
-    async def create(self, record: KernelRecord, launch: Launch) -> bool:
+    async def create(self, record: KernelRecord, launch: Launch, admit: Admission | None) -> bool:
         self.creating.release()
         await self.may_create.wait()
+        if admit is not None:
+            admit(each.record for each in self.kernels.values() if each.phase is not Phase.ENDED)
         if record.kernel_id in self.launches:
             return False
         self.launches[record.kernel_id] = launch

@@ -60,7 +60,7 @@ class Served:
 def new_manager(backend: Backend, folders: Sequence[Path] = (), **rules: object) -> KernelManager:
     """A manager over one backend, with the native kernel spec and those in `folders`."""
     catalog = Catalog(folders, default_name="python3")
-    return KernelManager({"local": backend}, catalog, msgspec.structs.replace(RULES, **rules), KEYS, {})
+    return KernelManager({"local": backend}, catalog, msgspec.structs.replace(RULES, **rules), {"local": KEYS}, {})
 
 
 @contextlib.asynccontextmanager

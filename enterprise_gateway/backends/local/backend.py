@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from enterprise_gateway.aio import Changes
-from enterprise_gateway.backends.base import Launch
+from enterprise_gateway.backends.base import Admission, Launch
 from enterprise_gateway.backends.local import processes
 from enterprise_gateway.backends.local.folder import AGENT_LOG, AGENT_PID, KERNEL_LOG, KERNEL_PID, StateFolder
 from enterprise_gateway.backends.local.nursery import Nursery
@@ -64,6 +64,11 @@ class LocalBackend:
         self._synced = asyncio.Event()
 
     @property
+    def same_machine(self) -> bool:
+        """They are child processes here."""
+        return True
+
+    @property
     def synced(self) -> bool:
         """Whether the state folder has been read once."""
         return self._synced.is_set()
@@ -96,11 +101,13 @@ class LocalBackend:
                 self._links.popitem()[1].close()
             await self._nursery.close()
 
-    async def create(self, record: KernelRecord, launch: Launch) -> bool:
+    async def create(self, record: KernelRecord, launch: Launch, admit: Admission | None) -> bool:
         """Claim the id and fork an agent that starts the kernel."""
         kernel_id = record.kernel_id
         if kernel_id in self._kernels or kernel_id in self._starting:
             return False
+        if admit is not None:
+            admit(each.record for each in self._kernels.values() if each.phase is not Phase.ENDED)
         self._starting.add(kernel_id)
         try:
             config = self._agent_config(record, launch)

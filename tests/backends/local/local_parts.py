@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from enterprise_gateway.core.agents import AgentConfig, AgentRules, KernelProces
 from enterprise_gateway.core.keys import MasterKeys
 from enterprise_gateway.core.lifecycle import RestartPolicy
 from enterprise_gateway.core.records import ConnectionInfo, KernelRecord, ObservedKernel
-from enterprise_gateway.kernels.agents import Address, AgentClient
+from enterprise_gateway.kernels.agents import AgentClient
+from enterprise_gateway.kernels.reach import Address
 
 KERNEL = Path(__file__).parents[2] / "fakes" / "scripted_kernel.py"
 DEADLINE = 30.0
@@ -56,9 +57,15 @@ def new_launch(record: KernelRecord, *flags: str, **rules: Any) -> Launch:
         cwd="/",
         interrupt_mode="signal",
         config={},
+        wishes={},
+        language="python",
         secrets=KEYS.secrets(record.key_id, record.kernel_id),
         rules=AgentRules(**{**no_restart, **rules}),
     )
+
+
+def admit_all(others: Iterable[KernelRecord]) -> None:
+    """There is always room."""
 
 
 def new_config(record: KernelRecord) -> AgentConfig:
@@ -109,7 +116,7 @@ class Gateways:
 
     async def start_kernel(self, backend: LocalBackend, *flags: str, **rules: Any) -> str:
         record = new_record()
-        assert await backend.create(record, new_launch(record, *flags, **rules))
+        assert await backend.create(record, new_launch(record, *flags, **rules), admit_all)
         return record.kernel_id
 
     async def status(self, backend: LocalBackend, kernel_id: str, wait: float = 0.0) -> Any:

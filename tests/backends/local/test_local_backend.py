@@ -11,7 +11,7 @@ import time
 import msgspec
 import psutil
 import pytest
-from local_parts import DEADLINE, Gateways, new_config, new_id, new_launch, new_record, until
+from local_parts import DEADLINE, Gateways, admit_all, new_config, new_id, new_launch, new_record, until
 from support.ended import have_ended
 
 from enterprise_gateway.backends.local.backend import START_GRACE
@@ -63,15 +63,15 @@ async def test_nothing_is_known_before_the_folder_was_read(gateways):
 async def test_one_id_is_started_once_however_many_ask(gateways):
     backend = await gateways.start()
     record = new_record()
-    created = await asyncio.gather(*(backend.create(record, new_launch(record)) for _ in range(5)))
+    created = await asyncio.gather(*(backend.create(record, new_launch(record), admit_all) for _ in range(5)))
     assert sorted(created) == [False] * 4 + [True]
-    assert not await backend.create(record, new_launch(record))
+    assert not await backend.create(record, new_launch(record), admit_all)
 
 
 async def test_of_two_gateways_that_claim_an_id_one_starts_it_and_both_know_it(gateways):
     first, second = await gateways.start(), await gateways.start()
     record = new_record()
-    created = await asyncio.gather(*(each.create(record, new_launch(record)) for each in (first, second)))
+    created = await asyncio.gather(*(each.create(record, new_launch(record), admit_all) for each in (first, second)))
     assert sorted(created) == [False, True]
     for each in (first, second):
         observed = await until(each, record.kernel_id, is_running)
@@ -98,10 +98,10 @@ async def test_a_folder_that_cannot_be_written_is_said_to_be_and_the_next_start_
     record = new_record()
     folder.kernels.rmdir()
     with pytest.raises(BackendUnavailable, match="No such file"):
-        await backend.create(record, new_launch(record))
+        await backend.create(record, new_launch(record), admit_all)
     folder.kernels.mkdir()
     backend = await gateways.start()
-    assert await backend.create(record, new_launch(record))
+    assert await backend.create(record, new_launch(record), admit_all)
 
 
 async def test_an_agent_that_cannot_be_started_leaves_the_id_free(root):
@@ -113,9 +113,9 @@ async def test_an_agent_that_cannot_be_started_leaves_the_id_free(root):
         backend = await gateways.start()
         deep.socket(record.kernel_id).write_text("in the way")
         with pytest.raises(BackendUnavailable, match="No agent could be started"):
-            await backend.create(record, new_launch(record))
+            await backend.create(record, new_launch(record), admit_all)
         assert (deep.kernel_ids(), dict(backend.kernels)) == ([], {})
-        assert await backend.create(record, new_launch(record))
+        assert await backend.create(record, new_launch(record), admit_all)
         assert (await gateways.status(backend, record.kernel_id, wait=DEADLINE)).state is KernelState.RUNNING
     finally:
         await gateways.close()
@@ -169,7 +169,7 @@ async def test_a_record_that_another_gateway_changed_during_a_start_is_seen_by_t
 ):
     backend = await gateways.start()
     record = new_record()
-    creating = asyncio.create_task(backend.create(record, new_launch(record, "--mute")))
+    creating = asyncio.create_task(backend.create(record, new_launch(record, "--mute"), admit_all))
     async with asyncio.timeout(DEADLINE):
         while not folder.record(record.kernel_id):  # noqa: ASYNC110 - nothing announces the claim
             await asyncio.sleep(0)
@@ -284,10 +284,10 @@ async def test_a_removed_id_can_be_started_again_at_once(gateways, folder):
     backend = await gateways.start()
     record = new_record()
     for _ in range(3):
-        assert await backend.create(record, new_launch(record, "--mute"))
+        assert await backend.create(record, new_launch(record, "--mute"), admit_all)
         os.kill(folder.pid(record.kernel_id, AGENT_PID), signal.SIGKILL)
         await backend.remove(record.kernel_id)
-    assert await backend.create(record, new_launch(record))
+    assert await backend.create(record, new_launch(record), admit_all)
     assert (await gateways.status(backend, record.kernel_id, wait=DEADLINE)).state is KernelState.RUNNING
     assert is_running(backend.kernels[record.kernel_id])
 

@@ -1,0 +1,22 @@
+"""An agent's container: `python -m enterprise_gateway.agent [ROOT [PORT]]`, both for running it outside of a pod."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from enterprise_gateway.agent import pod
+from enterprise_gateway.core.pods import AGENT_PORT, POD_IP_VARIABLE
+
+
+def main() -> None:
+    """Be the agent of this pod."""
+    root, port = [*sys.argv[1:], *("/", str(AGENT_PORT))[len(sys.argv) - 1 :]]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    pod.run(Path(root), int(port), os.environ.get(POD_IP_VARIABLE, ""))
+
+
+if __name__ == "__main__":
+    main()

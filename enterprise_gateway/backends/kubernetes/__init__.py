@@ -1,0 +1,1 @@
+"""Kernels as pods: the cluster is where they run and the only database."""

@@ -1,0 +1,92 @@
+#!/bin/sh
+# Runs a kernel's command, life after life, for the agent in the pod's other container; ends with its exit code.
+#
+#     supervisor.sh COMMAND [ARGUMENT...]
+#
+# Both share a folder with three fifos, made by whoever comes first. Lines:
+#
+#     events    to the agent     started PID | exit CODE OOM_KILLS MEMORY_LIMIT
+#     signals   from the agent   INT PID, or any other signal: for the kernel's process group
+#     orders    from the agent   start | stop: what to do after an exit
+#
+# The first life begins at once, agent or not; an agent that is gone takes the kernel with it. For dash, busybox and
+# bash. The kernel runs in the foreground, because background jobs of a shell ignore SIGINT. Variables begin with
+# eg_, because one of the kernel's environment would pass its new value on.
+
+eg_folder=/run/enterprise-gateway
+eg_cgroup=/sys/fs/cgroup
+
+eg_signal() {
+    kill -s "$1" -- "-$2" || kill -s "$1" "$2" # it has no group of its own in an image without setsid
+}
+
+eg_obey() {
+    exec 3>&- 4>&-
+    trap '' TERM
+    while read -r eg_name eg_pid; do
+        eg_signal "$eg_name" "$eg_pid"
+    done <"$eg_folder/signals"
+    kill -s TERM "$$"
+    read -r eg_pid <"$eg_folder/pid" && eg_signal TERM "$eg_pid" && sleep 5 && eg_signal KILL "$eg_pid"
+}
+
+eg_listen() {
+    eg_obey 2>/dev/null &
+    eg_listener=$!
+}
+
+eg_live() {
+    /bin/sh -c '
+        echo "$$" >"$0/pid"
+        echo "started $$" >&4
+        command -v setsid >/dev/null && exec setsid "$@" 2>&5 3>&- 4>&- 5>&-
+        exec "$@" 2>&5 3>&- 4>&- 5>&-' "$eg_folder" "$@" </dev/null
+}
+
+eg_sweep() {
+    if [ "$$" = 1 ]; then
+        kill -s KILL -- -1
+    else
+        read -r eg_pid <"$eg_folder/pid" && kill -s KILL -- "-$eg_pid"
+        kill -s KILL "$eg_listener"
+    fi
+    wait "$eg_listener"
+}
+
+eg_measure() {
+    eg_kills=0 eg_limit=max
+    for eg_file in "$eg_cgroup/memory.events" "$eg_cgroup/memory/memory.oom_control"; do
+        [ -r "$eg_file" ] && while read -r eg_name eg_value; do
+            [ "$eg_name" != oom_kill ] || eg_kills=$eg_value
+        done <"$eg_file"
+    done
+    for eg_file in "$eg_cgroup/memory.max" "$eg_cgroup/memory/memory.limit_in_bytes"; do
+        [ -r "$eg_file" ] && read -r eg_limit <"$eg_file"
+    done
+}
+
+eg_ending=
+trap eg_ending=1 TERM
+trap : INT
+(umask 0 && mkfifo "$eg_folder/events" "$eg_folder/signals" "$eg_folder/orders") 2>/dev/null
+until [ -p "$eg_folder/events" ] && [ -p "$eg_folder/signals" ] && [ -p "$eg_folder/orders" ]; do
+    sleep 0.1 || sleep 1 # no mkfifo in this image: the agent makes them
+done
+exec 3<>"$eg_folder/orders" 4<>"$eg_folder/events"
+eg_listen
+
+eg_order=start
+while [ "$eg_order" = start ]; do
+    eg_measure
+    eg_before=$eg_kills
+    eg_live "$@" 5>&2 2>/dev/null
+    eg_code=$?
+    eg_sweep 2>/dev/null
+    eg_listen
+    eg_measure
+    echo "exit $eg_code $((eg_kills - eg_before)) $eg_limit" >&4
+    eg_order=stop
+    [ -n "$eg_ending" ] || read -r eg_order <&3
+done
+{ kill -s KILL "$eg_listener"; wait "$eg_listener"; } 2>/dev/null
+exit "$eg_code"

@@ -1,0 +1,145 @@
+"""Reads an operator's template as YAML, with a hook for its texts.
+
+The YAML is parsed first and exactly once; what the hook puts in place of a text is a value and never parsed, so no
+value can become structure. Knows nothing of how values are written in a template. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
+
+import yaml
+
+from enterprise_gateway.errors import StartFailed
+
+Fill: TypeAlias = Callable[[str, bool], Any]
+"""Of a text, and whether it is written without quotes: what it means, or `LEFT_OUT`; raises `CannotFill`."""
+
+LEFT_OUT: Final = object()
+"""Instead of a value: the key or the item that has it is not there."""
+
+_TAG = "tag:yaml.org,2002:"
+_NUMBERS_AND_BOOLEANS = frozenset({"int", "float", "bool"})
+_SCALARS: Final = yaml.constructor.SafeConstructor()
+_LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class CannotFill(Exception):
+    """A text of a template has no meaning; the message says why."""
+
+
+class _Broken(Exception):
+    """Something in the document is not what it must be."""
+
+    def __init__(self, node: yaml.Node, problem: str) -> None:
+        self.line = node.start_mark.line + 1
+        super().__init__(problem)
+
+
+def read_pod(name: str, text: str, fill: Fill) -> dict[str, Any]:
+    """The Pod in a template, with its texts filled in; keys without a value are left out.
+
+    Args:
+        name: what to call the template in errors.
+        text: YAML; other documents than the Pod's must be empty.
+        fill: asked about every text that is a value, never about keys.
+
+    Raises:
+        StartFailed: it is not valid, not one Pod, or `fill` refused a text; names the line.
+    """
+    try:
+        pods = list(_pods(text, fill))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise StartFailed(f"{name}{where}: not valid YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise StartFailed(f"{name}: not valid YAML: {error}") from None
+    except _Broken as error:
+        raise StartFailed(f"{name}, line {error.line}: {error}") from None
+    except RecursionError:
+        raise StartFailed(f"{name}: nested too deeply, or within itself") from None
+    if len(pods) != 1:
+        raise StartFailed(f"{name}: it must hold one Pod; it holds {len(pods)}")
+    return pods[0]
+
+
+def _pods(text: str, fill: Fill) -> Iterator[dict[str, Any]]:
+    for node in yaml.compose_all(text, Loader=_LOADER):
+        if node.tag != f"{_TAG}null":
+            pod = _Reader(fill).value(node)
+            _check_shape(node, pod)
+            yield pod
+
+
+def _check_shape(node: yaml.Node, pod: Any) -> None:
+    if not isinstance(pod, dict) or "kind" not in pod:
+        raise _Broken(node, "each document must be a Kubernetes object with a 'kind'")
+    if pod["kind"] != "Pod":
+        raise _Broken(
+            node,
+            f"a {pod['kind']} cannot be made for each kernel; only the Pod can. Create it once, and name it in the Pod",
+        )
+    spec = pod.get("spec")
+    containers = spec.get("containers") if isinstance(spec, dict) else None
+    if not isinstance(containers, list) or not containers or not all(isinstance(each, dict) for each in containers):
+        raise _Broken(node, "spec.containers must be a list of containers; the first is the kernel's")
+    if not isinstance(pod.get("metadata", {}), dict):
+        raise _Broken(node, "metadata must be a mapping")
+
+
+class _Reader:
+    """Makes values of one document's nodes."""
+
+    def __init__(self, fill: Fill) -> None:
+        self._fill = fill
+        self._open: set[int] = set()
+
+    def value(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        if id(node) in self._open:
+            raise _Broken(node, "an anchor refers to itself")
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
+                return dict(self._items(node))
+            if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+                return [value for each in node.value if (value := self.value(each)) is not LEFT_OUT]
+        finally:
+            self._open.discard(id(node))
+        raise _Broken(node, f"the tag {node.tag} is not taken")
+
+    def _items(self, node: yaml.MappingNode) -> Iterator[tuple[str, Any]]:
+        _SCALARS.flatten_mapping(node)  # merge keys: <<
+        for key, below in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _Broken(key, "a key must be text")
+            if self._filled(key, key.value) != key.value:
+                raise _Broken(key, f"a variable cannot be a key: {key.value}")
+            value = self.value(below)
+            if value is not LEFT_OUT and value is not None:
+                yield key.value, value
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        kind = node.tag.removeprefix(_TAG)
+        if kind == "null":
+            return None
+        if kind in _NUMBERS_AND_BOOLEANS:
+            return self._typed(kind, node)
+        if kind in ("str", "timestamp"):
+            return self._filled(node, node.value)
+        raise _Broken(node, f"the tag {node.tag} is not taken")
+
+    def _typed(self, kind: str, node: yaml.ScalarNode) -> Any:
+        try:
+            return getattr(_SCALARS, f"construct_yaml_{kind}")(node)
+        except (ValueError, KeyError):
+            raise _Broken(node, f"{node.value[:64]!r} is no {kind}") from None
+
+    def _filled(self, node: yaml.ScalarNode, text: str) -> Any:
+        try:
+            return self._fill(text, node.style is None)
+        except CannotFill as error:
+            raise _Broken(node, str(error)) from None

@@ -1,0 +1,161 @@
+"""A pod without a cluster: the supervisor under a real shell, the agent as its own process, folders below one root."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import psutil
+from agent_parts import DEADLINE, KERNEL, Client, connection_info
+from websockets.asyncio.client import connect
+
+from enterprise_gateway.core import pods, tls
+from enterprise_gateway.core.agents import AgentConfig, AgentRules, AgentStatus, KernelProcessConfig
+from enterprise_gateway.core.records import EndReport, TlsEndpoint
+from enterprise_gateway.core.secret import Secret
+from enterprise_gateway.kernels.agents import AgentClient
+from enterprise_gateway.kernels.reach import Address
+
+SUPERVISOR = Path(pods.__file__).parent.parent / "backends" / "kubernetes" / pods.SUPERVISOR_FILE
+SHELLS = {
+    name: command
+    for name, command in {"dash": ("dash",), "busybox": ("busybox", "sh"), "bash": ("bash", "--posix")}.items()
+    if shutil.which(name)
+}
+TOKEN = "the-pods-token"
+SEED = Secret("5e" * 32)
+
+
+def supervisor_command(root: Path, shell: Sequence[str]) -> list[str]:
+    """The supervisor as `shell` runs it, with its folders below `root`; the kernel's command comes behind it."""
+    script = SUPERVISOR.read_text().replace(pods.SHARED_FOLDER, str(root / pods.SHARED_FOLDER[1:]))
+    script = script.replace("/sys/fs/cgroup", str(root / "cgroup")).replace("/bin/sh -c", f"{shlex.join(shell)} -c")
+    file = root / pods.SUPERVISOR_FILE
+    file.write_text(script)
+    return [*shell, str(file)]
+
+
+def end_session(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads its session, and whatever has descended from it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(DEADLINE)
+
+
+class Pod:
+    """Two containers that share a folder and the loopback."""
+
+    def __init__(self, root: Path, shell: Sequence[str] = ("dash",)) -> None:
+        self.root = root
+        self.shell = shell
+        self.connection = connection_info()
+        self.kernel_id = "3b9c5a9e-0000-4000-8000-000000000001"
+        self.home = ""
+        self.gateway = AgentClient()
+        self.kernel: subprocess.Popen[bytes]
+        self.agent: subprocess.Popen[bytes]
+        self.port = 0
+        self._clients = contextlib.AsyncExitStack()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        for folder in (pods.SECRET_FOLDER, pods.SHARED_FOLDER, "/dev", "/cgroup"):
+            self.path(folder).mkdir(parents=True)
+        self.path(pods.SHARED_FOLDER).chmod(0o777)
+        self.path(pods.SECRET_FOLDER, pods.CONNECTION_FILE).write_bytes(msgspec.json.encode(self.connection))
+
+    def path(self, folder: str, name: str = "") -> Path:
+        return self.root / folder.lstrip("/") / name
+
+    async def close(self) -> None:
+        await self._clients.aclose()
+        await self.gateway.close()
+        for process in self._processes:
+            end_session(process)
+
+    def start_kernel(self, *command: str, **env: str) -> None:
+        """Start the kernel's container; with the scripted kernel unless `command` says otherwise."""
+        file = str(self.path(pods.SECRET_FOLDER, pods.CONNECTION_FILE))
+        command = tuple(word.format(connection_file=file) for word in command)
+        argv = command or (sys.executable, "-P", str(KERNEL), "-f", file)
+        self.kernel = self._start([*supervisor_command(self.root, self.shell), *argv], env)
+
+    def start_agent(self, **rules: Any) -> None:
+        """Start the agent's container."""
+        rules = {"start_timeout": DEADLINE, "shutdown_wait": 2.0, "linger": 0.2, **rules}
+        process = KernelProcessConfig(argv=["python"], env={}, cwd="/", interrupt_mode="signal")
+        agent = AgentConfig(
+            kernel_id=self.kernel_id,
+            token=TOKEN,
+            connection=self.connection,
+            process=process,
+            rules=AgentRules(**rules),
+        )
+        config = msgspec.json.encode(pods.PodAgentConfig(agent=agent, home=self.home))
+        self.path(pods.SECRET_FOLDER, pods.AGENT_FILE).write_bytes(config)
+        self.path(pods.SECRET_FOLDER, pods.TLS_FILE).write_bytes(tls.make_identity(SEED))
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        command = [sys.executable, "-P", "-m", "enterprise_gateway.agent", str(self.root), str(self.port)]
+        self.agent = self._start(command, {pods.POD_IP_VARIABLE: "127.0.0.1"})
+
+    @property
+    def address(self) -> Address:
+        return Address(TlsEndpoint("127.0.0.1", self.port), Secret(TOKEN), SEED)
+
+    async def status(self, wait: float = 0.0) -> AgentStatus:
+        """The agent's answer, once it listens."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    writer.close()
+                    break
+                await asyncio.sleep(0.01)
+        return await self.gateway.status(self.address, wait=wait)
+
+    async def running(self) -> AgentStatus:
+        status = await self.status(wait=DEADLINE)
+        assert status.state == "running", status
+        return status
+
+    async def client(self, session_id: str = "") -> Client:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        socket = connect(
+            f"wss://127.0.0.1:{self.port}/channels?{urlencode({'session_id': session_id})}",
+            additional_headers={"Authorization": f"token {TOKEN}"},
+            ssl=context,
+            compression=None,
+            ping_interval=None,
+        )
+        return Client(await self._clients.enter_async_context(socket))
+
+    async def ended(self, process: subprocess.Popen[bytes]) -> int:
+        return await asyncio.to_thread(process.wait, DEADLINE)
+
+    @property
+    def report(self) -> EndReport:
+        return msgspec.json.decode(self.path(pods.TERMINATION_LOG).read_bytes(), type=EndReport)
+
+    def _start(self, command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+        env = {"PATH": os.environ["PATH"], **env}
+        process = subprocess.Popen(command, env=env, start_new_session=True, stdin=subprocess.DEVNULL)
+        self._processes.append(process)
+        return process

@@ -1,0 +1,3 @@
+"""What a kernel.json of 2018 names. The gateway does this script's work itself, so it must never run."""
+
+raise SystemExit("the gateway ran launch_kubernetes.py")
