@@ -37,6 +37,8 @@ _CREDENTIAL = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_TALKATIVE = ("httpx2", "httpcore2")
+"""Libraries that tell of every request, with headers, which is nobody's business at any level of ours."""
 _MARKS = ("token=", "/t/", "authorization")
 
 
@@ -54,6 +56,8 @@ def configure(level: str | int, fmt: str, secrets: Iterable[Secret] = ()) -> Non
             root.removeHandler(handler)
     root.addHandler(handler_for(sys.stderr, fmt, secrets))
     root.setLevel(level.upper() if isinstance(level, str) else level)
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def handler_for(stream: TextIO, fmt: str, secrets: Iterable[Secret] = ()) -> logging.Handler:

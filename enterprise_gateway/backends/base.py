@@ -34,6 +34,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """The backend's part of the kernel spec."""
     wishes: dict[str, str]
     """The variables that the client set: some of them are wishes about where and how the kernel runs."""
+    spec_env: dict[str, str]
+    """The kernel spec's own variables as it spells them: in `env`, what clients chose may have gone into them."""
     language: str
     """The kernel spec's language."""
     secrets: KernelSecrets

@@ -85,9 +85,9 @@ def _facts(history: KernelHistory, now: float) -> Iterator[str]:
 
 
 def _progress(history: KernelHistory) -> Iterator[str]:
-    if history.kernel.progress:
+    if history.progress:
         yield "Progress:"
-    for event in history.kernel.progress:
+    for event in history.progress:
         at = datetime.fromisoformat(event.time)
         yield f"  {at:%H:%M:%S}  {_printable(f'{event.reason}  {event.message}'.rstrip())}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from enterprise_gateway.core.agents import AgentStatus
-from enterprise_gateway.core.records import ObservedKernel, Phase, ProgressEvent, SessionRecord
+from enterprise_gateway.core.records import ObservedKernel, Phase, SessionRecord
 from enterprise_gateway.core.timestamps import utc
 
 
@@ -18,7 +18,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class KernelModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A kernel as clients know it; `reason` and `progress` are there when they say something."""
+    """A kernel as clients know it; `reason` is there when it says something, `progress` while the kernel starts."""
 
     id: str
     name: str
@@ -41,6 +41,8 @@ class KernelHistory(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     """Of a kernel that ended by itself; negative is the signal that ended it."""
     log_tail: str
+    progress: list[Progress]
+    """All steps of its start that are still known."""
 
 
 class NotebookModel(msgspec.Struct, frozen=True):
@@ -72,7 +74,7 @@ def kernel_model(observed: ObservedKernel, status: AgentStatus | None) -> Kernel
         execution_state="dead" if ended else status.execution_state if status else "starting",
         connections=status.connections if status and not ended else 0,
         reason=observed.reason or (status.reason if status else ""),
-        progress=[_progress(event) for event in observed.progress],
+        progress=_progress(observed) if observed.phase is Phase.STARTING else [],
     )
 
 
@@ -88,6 +90,7 @@ def kernel_history(observed: ObservedKernel, kernel: KernelModel) -> KernelHisto
         ended=utc(observed.ended) if observed.ended else None,
         exit_code=observed.exit_code,
         log_tail=observed.log_tail,
+        progress=_progress(observed),
     )
 
 
@@ -103,5 +106,5 @@ def session_model(session: SessionRecord, kernel: KernelModel) -> SessionModel:
     )
 
 
-def _progress(event: ProgressEvent) -> Progress:
-    return Progress(utc(event.time), event.reason, event.message)
+def _progress(observed: ObservedKernel) -> list[Progress]:
+    return [Progress(utc(event.time), event.reason, event.message) for event in observed.progress]

@@ -92,6 +92,7 @@ class _Start:
             interrupt_mode=self.spec.interrupt_mode.value,
             config=self.spec.placement.config,
             wishes=dict(self.env),
+            spec_env=self.spec.env,
             language=self.spec.language,
             secrets=secrets,
             rules=msgspec.structs.replace(self.rules.agent, start_timeout=record.deadline - record.created),

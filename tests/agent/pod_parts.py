@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shlex
-import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -18,8 +15,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-import psutil
 from agent_parts import DEADLINE, KERNEL, Client, connection_info
+from support.supervisor import end_session, supervisor_command
 from websockets.asyncio.client import connect
 
 from enterprise_gateway.core import pods, tls
@@ -29,34 +26,8 @@ from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.kernels.agents import AgentClient
 from enterprise_gateway.kernels.reach import Address
 
-SUPERVISOR = Path(pods.__file__).parent.parent / "backends" / "kubernetes" / pods.SUPERVISOR_FILE
-SHELLS = {
-    name: command
-    for name, command in {"dash": ("dash",), "busybox": ("busybox", "sh"), "bash": ("bash", "--posix")}.items()
-    if shutil.which(name)
-}
 TOKEN = "the-pods-token"
 SEED = Secret("5e" * 32)
-
-
-def supervisor_command(root: Path, shell: Sequence[str]) -> list[str]:
-    """The supervisor as `shell` runs it, with its folders below `root`; the kernel's command comes behind it."""
-    script = SUPERVISOR.read_text().replace(pods.SHARED_FOLDER, str(root / pods.SHARED_FOLDER[1:]))
-    script = script.replace("/sys/fs/cgroup", str(root / "cgroup")).replace("/bin/sh -c", f"{shlex.join(shell)} -c")
-    file = root / pods.SUPERVISOR_FILE
-    file.write_text(script)
-    return [*shell, str(file)]
-
-
-def end_session(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads its session, and whatever has descended from it."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(DEADLINE)
 
 
 class Pod:
@@ -74,7 +45,7 @@ class Pod:
         self.port = 0
         self._clients = contextlib.AsyncExitStack()
         self._processes: list[subprocess.Popen[bytes]] = []
-        for folder in (pods.SECRET_FOLDER, pods.SHARED_FOLDER, "/dev", "/cgroup"):
+        for folder in (pods.SECRET_FOLDER, pods.SHARED_FOLDER, "/dev"):
             self.path(folder).mkdir(parents=True)
         self.path(pods.SHARED_FOLDER).chmod(0o777)
         self.path(pods.SECRET_FOLDER, pods.CONNECTION_FILE).write_bytes(msgspec.json.encode(self.connection))

@@ -14,7 +14,7 @@ import asyncio
 import enum
 import random
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -75,7 +75,7 @@ class ApiUnavailable(BackendUnavailable):
     def __init__(self, problem: str, *, maybe_done: bool = False, answered: bool = False) -> None:
         super().__init__(f"The Kubernetes API server {problem}")
         self.maybe_done = maybe_done
-        """Whether what was asked may have been done all the same."""
+        """Whether the object of a create may exist all the same."""
         self.answered = answered
         """Whether it answered, if with an error of its own: what was asked may be the reason."""
 
@@ -169,7 +169,7 @@ class KubernetesApi:
     async def patch(self, path: str, body: Mapping[str, Any], kind: type[T]) -> T:
         """Merge `body` into an object (RFC 7386); with a `metadata.resourceVersion` that is not the newest: 409."""
         answer = await self._call("PATCH", path, body=body, media="application/merge-patch+json")
-        return _decode(answer, kind, maybe_done=True)
+        return _decode(answer, kind)
 
     async def delete(self, path: str, *, uid: str = "", grace: int | None = None) -> None:
         """Delete an object; one that is gone, or whose name another uid has by now, is no error.
@@ -191,7 +191,7 @@ class KubernetesApi:
                 return
             raise
         # The answer is the object or a Status; a proxy's page would be neither.
-        _decode(answer, Status, maybe_done=True)
+        _decode(answer, Status)
 
     async def list(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> tuple[list[T], str]:
         """Read a whole collection, as it is now, and its resource version, from which a watch may go on."""
@@ -306,7 +306,7 @@ def _decode(answer: bytes, kind: type[T], *, maybe_done: bool = False) -> T:
 
 
 @contextmanager
-def _sensible(*, maybe_done: bool = False) -> Any:
+def _sensible(*, maybe_done: bool = False) -> Iterator[None]:
     try:
         yield
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -315,16 +315,16 @@ def _sensible(*, maybe_done: bool = False) -> Any:
 
 
 @contextmanager
-def _explained(method: str) -> Any:
+def _explained(method: str) -> Iterator[None]:
     """Errors of the transport in our words; the transport's own stay behind as the cause."""
     try:
         yield
     except _NEVER_SENT as error:
         raise ApiUnavailable("cannot be reached") from error
     except (TimeoutError, httpx2.TimeoutException) as error:
-        raise ApiUnavailable("does not answer in time", maybe_done=method != "GET") from error
-    except httpx2.TransportError as error:
-        raise ApiUnavailable("broke the connection", maybe_done=method != "GET") from error
+        raise ApiUnavailable("does not answer in time", maybe_done=method == "POST") from error
+    except httpx2.RequestError as error:
+        raise ApiUnavailable("broke the connection", maybe_done=method == "POST") from error
     except (LightkubeConfigError, OSError, LookupError, ValueError) as error:
         # A token file or an exec plugin; what it says may hold what it printed.
         raise ApiUnavailable(f"was not asked: the credentials cannot be read ({type(error).__name__})") from None
@@ -341,7 +341,7 @@ def _failure(response: httpx2.Response, method: str) -> GatewayError:
         status = Status()
     if code >= 500:
         problem = f"failed ({code}" + (f": {status.message[:500]})" if status.message else ")")
-        return ApiUnavailable(problem, maybe_done=method != "GET", answered=code == 500)
+        return ApiUnavailable(problem, maybe_done=method == "POST", answered=code == 500)
     if status.code != code:
         return ApiUnavailable(f"answers {code} without Kubernetes' reason; something else may listen at its address")
     return _refusal(status)
@@ -367,26 +367,23 @@ def _notice_a_vanished_peer(response: httpx2.Response) -> None:
 
 
 async def _events(response: httpx2.Response, decoder: msgspec.json.Decoder[T]) -> AsyncIterator[WatchEvent[T]]:
-    async for line in _lines(response):
-        with _sensible():
-            event = _LINE.decode(line)
-            if event.type is not EventType.ERROR:
-                decoded = decoder.decode(event.object)
-            else:
-                raise _refusal(msgspec.json.decode(event.object, type=Status))
-        yield WatchEvent(event.type, decoded)
-
-
-async def _lines(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """Whole lines as they come; ends with the connection, however that ends."""
+    """One event for each whole line; ends with the connection, however that ends."""
     rest = b""
     try:
         async for chunk in response.aiter_raw():
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                yield line
+                yield _event(line, decoder)
     except httpx2.TransportError:
         return
+
+
+def _event(line: bytes, decoder: msgspec.json.Decoder[T]) -> WatchEvent[T]:
+    with _sensible():
+        event = _LINE.decode(line)
+        if event.type is EventType.ERROR:
+            raise _refusal(msgspec.json.decode(event.object, type=Status))
+        return WatchEvent(event.type, decoder.decode(event.object))
 
 
 _LINE = msgspec.json.Decoder(_Line)

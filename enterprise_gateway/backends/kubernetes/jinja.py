@@ -87,6 +87,7 @@ def render(name: str, text: str, variables: Mapping[str, Any]) -> Rendering:
         autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters["yaml_safe"] = environment.filters["tojson"] = _as_it_is
     try:

@@ -126,13 +126,15 @@ def _ended(seen: Observation, end: _End) -> Observation:
 
 def _progress(pod: Pod, events: Sequence[Event]) -> tuple[ProgressEvent, ...]:
     told: dict[tuple[str, str], ProgressEvent] = {}
+    time = 0.0
     for event in events:
         bare = event.reason == "Failed" and " " not in event.message.removeprefix("Error: ")
         if not event.reason or event.reason in _NO_STEPS or bare or is_race(pod, event):
             continue
         shorten = wording.schedulers_words if event.reason == "FailedScheduling" else wording.shortened
         message = shorten(event.message)
-        told.setdefault((event.reason, message), ProgressEvent(first_seen(event), event.reason, message))
+        time = max(time, first_seen(event))
+        told.setdefault((event.reason, message), ProgressEvent(time, event.reason, message))
     return tuple(told.values())
 
 

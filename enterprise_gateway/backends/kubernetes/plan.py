@@ -83,7 +83,7 @@ class Planner:
             service_account=settings.service_account,
             gateway_image=settings.kernel_image,
             spec_config=launch.config,
-            spec_env={name: value for name, value in launch.env.items() if name not in launch.wishes},
+            spec_env=launch.spec_env,
             mirror_working_dirs=settings.mirror_working_dirs,
             template_volumes=template_volumes,
         )

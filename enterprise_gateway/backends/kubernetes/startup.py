@@ -94,8 +94,13 @@ def in_order(pod: Pod, events: Iterable[Event]) -> list[Event]:
     """Those that are about this very pod, oldest first."""
     uid = pod.metadata.uid
     mine = [event for event in events if not uid or event.involved_object.uid in ("", uid)]
+    return sorted(mine, key=_position)
+
+
+def _position(event: Event) -> tuple[int, str, float, float, str, str]:
     # Kubelet's times have whole seconds, the scheduler's have fractions; names end in the nanosecond of the first time.
-    return sorted(mine, key=lambda event: (int(first_seen(event)), event.metadata.name))
+    first = first_seen(event)
+    return int(first), event.metadata.name, first, last_seen(event), event.reason, event.message
 
 
 def first_seen(event: Event) -> float:

@@ -19,6 +19,8 @@ Fill: TypeAlias = Callable[[str, bool], Any]
 LEFT_OUT: Final = object()
 """Instead of a value: the key or the item that has it is not there."""
 
+MAX_DEPTH: Final = 100
+
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS_AND_BOOLEANS = frozenset({"int", "float", "bool"})
 _SCALARS: Final = yaml.constructor.SafeConstructor()
@@ -32,7 +34,7 @@ class CannotFill(Exception):
 class _Broken(Exception):
     """Something in the document is not what it must be."""
 
-    def __init__(self, node: yaml.Node, problem: str) -> None:
+    def __init__(self, node: yaml.Node | yaml.Event, problem: str) -> None:
         self.line = node.start_mark.line + 1
         super().__init__(problem)
 
@@ -58,19 +60,27 @@ def read_pod(name: str, text: str, fill: Fill) -> dict[str, Any]:
         raise StartFailed(f"{name}: not valid YAML: {error}") from None
     except _Broken as error:
         raise StartFailed(f"{name}, line {error.line}: {error}") from None
-    except RecursionError:
-        raise StartFailed(f"{name}: nested too deeply, or within itself") from None
     if len(pods) != 1:
         raise StartFailed(f"{name}: it must hold one Pod; it holds {len(pods)}")
     return pods[0]
 
 
 def _pods(text: str, fill: Fill) -> Iterator[dict[str, Any]]:
+    _check_depth(text)
     for node in yaml.compose_all(text, Loader=_LOADER):
         if node.tag != f"{_TAG}null":
             pod = _Reader(fill).value(node)
             _check_shape(node, pod)
             yield pod
+
+
+def _check_depth(text: str) -> None:
+    """libyaml's composer is recursive, in C: what is nested too deeply would end the whole process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise _Broken(event, f"nested more than {MAX_DEPTH} levels deep")
 
 
 def _check_shape(node: yaml.Node, pod: Any) -> None:
@@ -140,6 +150,6 @@ class _Reader:
 
     def _filled(self, node: yaml.ScalarNode, text: str) -> Any:
         try:
-            return self._fill(text, node.style is None)
+            return self._fill(text, not node.style)
         except CannotFill as error:
             raise _Broken(node, str(error)) from None

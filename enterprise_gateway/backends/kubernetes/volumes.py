@@ -144,7 +144,7 @@ def _check_host_path(variable: str, name: str, source: dict[str, Any]) -> None:
 
 
 def _secrets_named(value: Any, *, inside: bool = False) -> Iterator[str]:
-    """The Secrets that a source names, whichever its kind: secretName, secretRef.name, projected secret.name, …"""
+    """The Secrets that a source names, by whichever key: `secretName`, `secretRef.name`, a projected `secret.name`."""
     if isinstance(value, list):
         for item in value:
             yield from _secrets_named(item, inside=inside)

@@ -30,6 +30,7 @@ _WRAPPING = re.compile(
     r"|Error: "
 )
 """What each layer puts before the message of the layer below it."""
+_PLACE = re.compile(r" \(pod: \"[^\"]*\", container: [^)]*\)$")
 _FOR_SCHEDULERS = re.compile(r",? ?(?:no new claims to deallocate, ?)?preemption: .*", re.DOTALL)
 
 
@@ -55,7 +56,7 @@ def innermost(message: str) -> str:
     line = " ".join(message.split())
     while match := _WRAPPING.match(line):
         line = line[match.end() :]
-    return shortened(line.removesuffix(": unknown"))
+    return shortened(_PLACE.sub("", line.removesuffix(": unknown")))
 
 
 def schedulers_words(message: str) -> str:
@@ -79,7 +80,7 @@ def exit_code(end: Terminated) -> int | None:
 
 
 def how_it_ended(pod: Pod, container: str, end: Terminated) -> str:
-    """`exit code 3`, `signal 9 (SIGKILL)`, `out of memory (its limit is 2Gi)`."""
+    """`exit code 3`, `signal 9 (SIGKILL)`, `out of memory, its limit is 2Gi`."""
     code = exit_code(end)
     if code is None:
         return innermost(end.message) or end.reason
@@ -88,13 +89,13 @@ def how_it_ended(pod: Pod, container: str, end: Terminated) -> str:
     if code == -signal.SIGKILL:
         return out_of_memory(pod, container)
     # A runtime says so of every container in which any process was ever killed for memory.
-    return f"{_exit_words(code)}, after a process in its container was {out_of_memory(pod, container)}"
+    return f"{_exit_words(code)}; a process in its container ran {out_of_memory(pod, container)}"
 
 
 def out_of_memory(pod: Pod, container: str) -> str:
     """`out of memory`, with the limit that was asked for."""
     limit = next((str(c.resources.limits.get("memory", "")) for c in pod.spec.containers if c.name == container), "")
-    return f"out of memory (its limit is {limit})" if limit else "out of memory"
+    return f"out of memory, its limit is {limit}" if limit else "out of memory"
 
 
 def _exit_words(code: int) -> str:

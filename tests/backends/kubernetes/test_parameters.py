@@ -277,7 +277,7 @@ def test_no_token_is_mounted_for_naming_the_default_account():
             "5.0",
             "root",
             "٣",
-            "５",
+            "\uff15",
             "²",
         ),
         *(
@@ -570,16 +570,28 @@ HOSTILE = st.one_of(
     st.text("[]{}:,&*!'\"-/. ab019mGi+_\n", max_size=20),
 )
 NAMES = [*VALUES, "KERNEL_VOLUME_MOUNTS", "KERNEL_WORKING_DIR", "KERNEL_POD_NAME", "KERNEL_USERNAME"]
+NARROW = parse_policy(
+    """
+    image: [other/*]
+    namespace: [team-*]
+    service_account: [spark]
+    cpus: {max: 1}
+    memory: {max: 2Gi}
+    gpus: deny
+    uid: {min: 1000, max: 2000, prohibited: [1500]}
+    gid: deny
+    volumes: [emptyDir]
+    node_selector: {keys: [disktype]}
+    tolerations: {keys: [dedicated]}
+    priority: [batch]
+    """
+)
 POLICIES = st.sampled_from(
     [
         PodPolicy(),
         OPEN,
         CLOSED,
-        parse_policy(
-            "image: [other/*]\nnamespace: [team-*]\nservice_account: [spark]\ncpus: {max: 1}\nmemory: {max: 2Gi}\ngpus: deny\n"
-            "uid: {min: 1000, max: 2000, prohibited: [1500]}\ngid: deny\nvolumes: [emptyDir]\nnode_selector: {keys: [disktype]}\n"
-            "tolerations: {keys: [dedicated]}\npriority: [batch]"
-        ),
+        NARROW,
     ]
 )
 

@@ -58,6 +58,7 @@ def new_launch(record: KernelRecord, *flags: str, **rules: Any) -> Launch:
         interrupt_mode="signal",
         config={},
         wishes={},
+        spec_env={},
         language="python",
         secrets=KEYS.secrets(record.key_id, record.kernel_id),
         rules=AgentRules(**{**no_restart, **rules}),
