@@ -8,6 +8,7 @@ and is believed only about itself. One event loop.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import logging
 import os
@@ -163,12 +164,14 @@ def describe_end(status: int, kills: str, limit: str) -> Exit:
 
 def encode_report(report: EndReport, size: int) -> bytes:
     """The report as JSON of at most `size` bytes: first the log loses its beginning, then the reason its end."""
-    excess = len(msgspec.json.encode(report)) - size
-    if excess > 0:
-        report = msgspec.structs.replace(report, log_tail=report.log_tail[excess:])
-        excess = max(len(msgspec.json.encode(report)) - size, 0)
-        report = msgspec.structs.replace(report, reason=report.reason[: len(report.reason) - excess])
-    return msgspec.json.encode(report)
+
+    def cut(count: int) -> bytes:
+        kept = max(len(report.reason) + len(report.log_tail) - count, 0)
+        shorter = msgspec.structs.replace(report, log_tail=report.log_tail[count:], reason=report.reason[:kept])
+        return msgspec.json.encode(shorter)
+
+    longest = len(report.reason) + len(report.log_tail)
+    return cut(bisect.bisect_left(range(longest), True, key=lambda count: len(cut(count)) <= size))
 
 
 def _limit(limit: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import socket
 import ssl
 from collections.abc import Callable
 from typing import TypeVar, assert_never
@@ -17,6 +18,9 @@ import msgspec
 from enterprise_gateway.core import tls
 from enterprise_gateway.core.records import Endpoint, TlsEndpoint, UnixEndpoint
 from enterprise_gateway.core.secret import Secret
+
+_PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 20_000}
+"""Seconds, seconds, probes, milliseconds: a node that has vanished says nothing. Not every platform has all of them."""
 
 _Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
 
@@ -50,6 +54,7 @@ async def connect(address: Address, factory: Callable[[], _Protocol]) -> tuple[a
             if not _shows(transport, tls.pin(address.tls_seed)):
                 transport.abort()
                 raise ConnectionRefusedError(f"who answers at {host}:{port} does not hold this kernel's key")
+            _notice_a_vanished_node(transport)
         case endpoint:
             assert_never(endpoint)
     return transport, protocol
@@ -58,6 +63,14 @@ async def connect(address: Address, factory: Callable[[], _Protocol]) -> tuple[a
 def _shows(transport: asyncio.BaseTransport, pin: bytes) -> bool:
     certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
     return hmac.compare_digest(tls.shown_key(certificate or b""), pin)
+
+
+def _notice_a_vanished_node(transport: asyncio.BaseTransport) -> None:
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES.items():
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _context() -> ssl.SSLContext:

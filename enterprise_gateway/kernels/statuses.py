@@ -18,6 +18,8 @@ from enterprise_gateway.kernels.registry import Registry
 
 FRESH_SECONDS = 1.0
 """How old a status in a list may be."""
+PATIENCE_SECONDS = 1.0
+"""How long a list waits for agents that do not answer: the node of some may be gone, and all others want their list."""
 
 
 class Statuses:
@@ -57,18 +59,22 @@ class Statuses:
         oldest = time.monotonic() - FRESH_SECONDS
         stale = [each for each in observed if self._noted_at(each.record.kernel_id) < oldest]
         if stale:
-            await asyncio.gather(*(self.ask(each) for each in stale))
+            # Those that take longer are asked on; meanwhile what they said last is as good as anything.
+            await asyncio.wait({self._asking_of(each) for each in stale}, timeout=PATIENCE_SECONDS)
             self._forget_unknown()
 
     async def ask(self, observed: ObservedKernel) -> None:
         """Ask one agent now; one that does not answer in time leaves the last known status."""
+        await asyncio.shield(self._asking_of(observed))
+
+    def _asking_of(self, observed: ObservedKernel) -> asyncio.Task[None]:
         kernel_id = observed.record.kernel_id
         asking = self._asking.get(kernel_id)
         if asking is None:
             asking = asyncio.create_task(self._ask(observed), name=f"status of {kernel_id}")
             self._asking[kernel_id] = asking
             asking.add_done_callback(lambda _: self._asking.pop(kernel_id))
-        await asyncio.shield(asking)
+        return asking
 
     def _forget_unknown(self) -> None:
         """Kernels that ended by themselves are nobody's to delete."""

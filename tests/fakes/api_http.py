@@ -1,4 +1,4 @@
-"""A Kubernetes API server's side of HTTP/1.1: requests in, answers and watch events out. What they mean is not known here."""
+"""A Kubernetes API server's side of HTTP/1.1: requests in, answers and watch events out."""
 
 from __future__ import annotations
 

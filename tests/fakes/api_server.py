@@ -8,7 +8,7 @@ test sets what a scheduler, a kubelet and an autoscaler would say. Same event lo
         api = fake.connect(tmp_path)
         fake.faults.fail("create", "pods", 403, "Forbidden", "exceeded quota: kernels")
         ...
-        fake.set_podstatus("kernel-1", {"phase": "Running"})
+        fake.set_pod_status("kernel-1", {"phase": "Running"})
         await fake.until(lambda: "kernel-1" not in fake.pods)
 """
 
@@ -131,7 +131,7 @@ class FakeApi:
         """Remove at once: what a node does at the end of a graceful deletion, or a drain, or a human."""
         self._changed(self.store.remove((self.namespace, resource), name))
 
-    def set_podstatus(self, name: str, status: Object) -> None:
+    def set_pod_status(self, name: str, status: Object) -> None:
         """Merge into a pod's status, as its node would."""
         self.patch("pods", name, {"status": status})
 
@@ -172,7 +172,9 @@ class FakeApi:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def accept(self) -> None:
-        """Listen, on the same port as before."""
+        """Listen, on the same port as before; a server that listens goes on."""
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=2**20, backlog=1000)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -194,24 +196,22 @@ class FakeApi:
         self._wake()
 
     def abort_watches(self) -> None:
-        """Break the connection of every watch; the pool's others stay."""
+        """Break the connection of every watch; the others stay."""
+        self.send_event({})
+
+    def send_event(self, event: Object) -> None:
+        """Tell every watch this, whatever it is; an ERROR ends them."""
         for watch in self._watches:
-            watch.extra.append({})
+            watch.extra.append(event)
         self._wake()
 
-    def send_error_event(self, code: int, reason: str = "Expired", message: str = "too old resource version") -> None:
+    def send_error(self, code: int, reason: str, message: str) -> None:
         """Tell every watch of an error."""
-        for watch in self._watches:
-            watch.extra.append({"type": "ERROR", "object": status(Refusal(code, reason, message))})
-        self._wake()
+        self.send_event({"type": "ERROR", "object": status(Refusal(code, reason, message))})
 
     def bookmark(self) -> None:
         """Tell every watch how far it has come."""
-        for watch in self._watches:
-            watch.extra.append(
-                {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(self.store.revision)}}}
-            )
-        self._wake()
+        self.send_event({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(self.store.revision)}}})
 
     def wake_watches(self) -> None:
         """After `silent` was reset: tell what was kept back."""
@@ -290,7 +290,7 @@ class FakeApi:
 
     def _list(self, of: Collection, query: Mapping[str, str]) -> Object:
         if "continue" in query:
-            found = self._continues.pop(query["continue"], None)
+            found = self._continues.get(query["continue"])
             if found is None:
                 raise Refusal(410, "Expired", "The provided continue parameter is too old")
             revision = query["continue"].partition("-")[0]

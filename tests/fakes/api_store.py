@@ -64,6 +64,12 @@ class Store:
     def snapshot(self) -> Snapshot:
         return Snapshot(self.revision, {of: dict(objects) for of, objects in self.objects.items()})
 
+    def restore(self, backup: Snapshot) -> None:
+        """Go back to an earlier state, revision included, as a restored etcd does."""
+        self.revision, objects = backup
+        self.objects = {of: dict(found) for of, found in objects.items()}
+        self.compact()
+
     def since(self, revision: int) -> Iterator[Change]:
         """Changes after `revision`, oldest first."""
         first = bisect_right(self.history, revision, key=lambda change: change.revision)

@@ -136,7 +136,7 @@ class KubernetesApi:
             config = configs.get()
             assert config is not None  # noqa: S101 - `get` answers None only when that is the default it was given
             parameters = ConnectionParams(timeout=TIMEOUT).httpx_params(_with_user(config))
-        except (LightkubeConfigError, LookupError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        except (LightkubeConfigError, AttributeError, LookupError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
             # Only the error's type: a YAML parser quotes the lines around a mistake, and those may hold a token.
             where = f"The kubeconfig file {kubeconfig}" if kubeconfig else "The Kubernetes configuration"
             raise ConfigError(f"{where} cannot be used ({type(error).__name__})") from None

@@ -199,7 +199,7 @@ def _since(condition: Condition) -> float:
 
 def _pods_end(pod: Pod, kernel: Terminated | None, agent: Terminated | None, now: float) -> EndReport:
     """The pod is over or is being deleted: because of the kernel, or the kernel because of it?"""
-    if kernel is not None and wording.exit_code(kernel) not in _STOPPED:
+    if kernel is not None and (kernel.reason == "OOMKilled" or wording.exit_code(kernel) not in _STOPPED):
         return _kernels_end(pod, kernel, now)
     cause = _cause(pod)
     if not cause and kernel is not None:

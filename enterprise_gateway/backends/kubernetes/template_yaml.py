@@ -34,8 +34,8 @@ class CannotFill(Exception):
 class _Broken(Exception):
     """Something in the document is not what it must be."""
 
-    def __init__(self, node: yaml.Node | yaml.Event, problem: str) -> None:
-        self.line = node.start_mark.line + 1
+    def __init__(self, part: yaml.Node | yaml.Event, problem: str) -> None:
+        self.line = part.start_mark.line + 1 if part.start_mark else 1
         super().__init__(problem)
 
 
@@ -75,7 +75,7 @@ def _pods(text: str, fill: Fill) -> Iterator[dict[str, Any]]:
 
 
 def _check_depth(text: str) -> None:
-    """libyaml's composer is recursive, in C: what is nested too deeply would end the whole process."""
+    """The composer is recursive, in C: what is nested too deeply would end the whole process."""
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

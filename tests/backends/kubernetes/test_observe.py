@@ -1,15 +1,23 @@
-"""Real pods as kubelet and the scheduler left them (`captured`), and what no cluster of one node shows."""
+"""What is said of kernels that run and that ended: real pods (`captured`), and what no cluster of one node shows."""
 
 from __future__ import annotations
-
-import datetime
-from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from observed_pods import (
+    BEGIN,
+    PATIENCE,
+    RUNS,
+    captured,
+    event,
+    pending,
+    seen,
+    stamp,
+    terminated,
+)
 
 from enterprise_gateway.backends.kubernetes.objects import (
     Condition,
@@ -24,103 +32,14 @@ from enterprise_gateway.backends.kubernetes.objects import (
     Terminated,
     Waiting,
 )
-from enterprise_gateway.backends.kubernetes.observe import END_ANNOTATION, Observation, StartPatience, observe
+from enterprise_gateway.backends.kubernetes.observe import END_ANNOTATION, observe
 from enterprise_gateway.core.records import EndReport, Phase
 
-FOLDER = Path(__file__).parent / "captured"
-PATIENCE = StartPatience()
-BEGIN = 1_700_000_000.0
-"""Unix seconds of the creation of pods that were not captured."""
-LAUNCH_TIMEOUT = 60.0
-
-
-class Captured(msgspec.Struct):
-    pod: Pod
-    events: list[Event]
-
-    @property
-    def created(self) -> float:
-        return datetime.datetime.fromisoformat(self.pod.metadata.creation_timestamp).timestamp()
-
-    def at(self, seconds: float) -> Observation:
-        """As it is seen so long after its creation."""
-        return observe(self.pod, self.events, self.created + LAUNCH_TIMEOUT, self.created + seconds, PATIENCE)
-
-
-def captured(name: str) -> Captured:
-    return msgspec.json.decode((FOLDER / f"{name}.json").read_bytes(), type=Captured)
-
-
-def stamp(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(BEGIN + seconds, datetime.UTC).isoformat()
-
-
-def event(
-    reason: str, message: str = "", first: float = 0.0, last: float | None = None, type_: str = "Normal"
-) -> Event:
-    return Event(
-        metadata=Metadata(name=f"pod.{int(first * 1e9):016x}"),
-        reason=reason,
-        message=message,
-        type=type_,
-        first_timestamp=stamp(first),
-        last_timestamp=stamp(first if last is None else last),
-    )
-
-
-def pending(
-    kernel: ContainerState | None = None, agent: ContainerState | None = None, *conditions: Condition, ip: str = ""
-) -> Pod:
-    """A pod on its node."""
-    creating = ContainerState(waiting=Waiting(reason="ContainerCreating"))
-    pod = captured("success").pod
-    statuses = (
-        ContainerStatus(name="agent", state=agent or creating),
-        ContainerStatus(name="kernel", state=kernel or creating),
-    )
-    return replace(
-        pod,
-        metadata=Metadata(name="pod", creation_timestamp=stamp(0), labels={"kernel_id": "k1"}),
-        status=PodStatus(phase="Pending", conditions=conditions, container_statuses=statuses, pod_ip=ip),
-    )
-
-
-def unschedulable(since: float = 0.0) -> Pod:
-    condition = Condition(
-        type="PodScheduled",
-        status="False",
-        reason="Unschedulable",
-        message="0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available",
-        last_transition_time=stamp(since),
-    )
-    return Pod(
-        metadata=Metadata(name="pod", creation_timestamp=stamp(0)),
-        status=PodStatus(phase="Pending", conditions=(condition,)),
-    )
-
-
-def seen(pod: Pod, *events: Event, at: float, patience: StartPatience = PATIENCE) -> Observation:
-    return observe(pod, events, BEGIN + LAUNCH_TIMEOUT, BEGIN + at, patience)
-
-
-def waiting(reason: str, message: str = "") -> ContainerState:
-    return ContainerState(waiting=Waiting(reason=reason, message=message))
-
-
-def terminated(exit_code: int, reason: str = "Error", message: str = "", at: float = 30.0) -> ContainerState:
-    end = Terminated(exit_code=exit_code, reason=reason, message=message, finished_at=stamp(at))
-    return ContainerState(terminated=end)
-
-
-RUNS = ContainerState(running=Running())
 REPORT = EndReport(reason="told to end", time=BEGIN + 40, exit_code=None, log_tail="last")
 
 
 def left(report: EndReport) -> str:
     return msgspec.json.encode(report).decode()
-
-
-# What the cluster really said.
 
 
 def test_two_running_containers_are_a_running_kernel_at_the_pods_address():
@@ -136,95 +55,6 @@ def test_progress_tells_each_step_once_in_order():
     assert [step.reason for step in progress] == ["Scheduled", "Pulled", "Created", "Started", "Created", "Started"]
     assert progress[2].message == "Created container: kernel"
     assert [step.time for step in progress] == sorted(step.time for step in progress)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        (
-            "image-missing",
-            (
-                'the image "localhost/nothing:1" of its kernel container cannot be used: '
-                'Head "http://localhost/v2/nothing/manifests/1": dial tcp 127.0.0.1:80: connect: connection refused'
-            ),
-        ),
-        (
-            "image-invalid",
-            (
-                'the image "UPPER/case" of its kernel container cannot be used: failed to parse image reference '
-                '"UPPER/case:latest": invalid reference format: repository name must be lowercase'
-            ),
-        ),
-        (
-            "image-never",
-            (
-                'the image "localhost/nothing:1" of its kernel container cannot be used: '
-                'Container image "localhost/nothing:1" is not present with pull policy of Never'
-            ),
-        ),
-        (
-            "no-command",
-            'the kernel could not be started: exec: "/no/such/thing": stat /no/such/thing: no such file or directory',
-        ),
-    ],
-)
-def test_a_start_that_cannot_work_fails_at_once_and_says_why(name: str, words: str):
-    now = captured(name).at(3)
-    assert (now.phase, now.failing, now.reason) == (Phase.ENDED, True, words)
-
-
-@pytest.mark.parametrize("name", ["secret-volume-first", "secret-env-first"])
-def test_a_pod_that_is_quicker_than_its_secret_is_just_starting(name: str):
-    now = captured(name).at(3)
-    assert (now.phase, now.failing) == (Phase.STARTING, False)
-    assert [step for step in now.progress if "not found" in step.message] == []
-
-
-@pytest.mark.parametrize("name", ["secret-volume", "secret-env"])
-def test_a_secret_that_never_came_is_the_end_of_the_start(name: str):
-    now = captured(name).at(25)
-    assert (now.phase, now.failing) == (Phase.ENDED, True)
-    assert now.reason == "its Secret was never made: the gateway that started it must have ended half-way"
-
-
-@pytest.mark.parametrize("name", ["late-vol-0", "late-env-3"])
-def test_a_late_secret_leaves_no_trace_on_a_running_kernel(name: str):
-    assert captured(name).at(20).phase is Phase.RUNNING
-
-
-def test_a_container_that_can_never_be_made_fails_when_kubelet_has_tried_twice():
-    start = captured("runs-as-root")
-    assert start.at(30).reason == (
-        "its kernel container cannot be made: container has runAsNonRoot and image will run as root"
-    )
-    once = start.events = [replace(e, last_timestamp=e.first_timestamp) for e in start.events]
-    first = next(e for e in once if e.reason == "Failed").first_timestamp
-    assert start.at(8).phase is Phase.STARTING
-    assert start.at(8).recheck == datetime.datetime.fromisoformat(first or "").timestamp() + 30
-
-
-def test_no_node_fails_after_its_grace_with_the_schedulers_words():
-    start = captured("unschedulable")
-    early = start.at(5)
-    assert (early.phase, early.recheck) == (Phase.STARTING, start.created + PATIENCE.unschedulable)
-    late = start.at(16)
-    assert (late.phase, late.failing) == (Phase.ENDED, True)
-    assert late.reason == "no node can take its pod: 0/1 nodes are available: 1 Insufficient cpu"
-
-
-def test_a_claim_that_does_not_exist_is_named():
-    assert 'persistentvolumeclaim "none" not found' in captured("claim-missing").at(16).reason
-
-
-def test_a_volume_that_cannot_be_mounted_is_progress_until_the_deadline_quotes_it():
-    start = captured("volume-missing")
-    now = start.at(40)
-    assert (now.phase, now.recheck) == (Phase.STARTING, start.created + LAUNCH_TIMEOUT)
-    assert now.progress[-1].reason == "FailedMount"
-    assert start.at(60).reason == (
-        'its pod did not start within 60 seconds: FailedMount: MountVolume.SetUp failed for volume "s" : '
-        "hostPath type check failed: /nonexistent-dir is not a directory"
-    )
 
 
 @pytest.mark.parametrize(
@@ -291,114 +121,11 @@ def test_a_kernel_ends_with_its_pod(name: str, reason: str):
     assert (now.phase, now.failing, now.reason, now.exit_code) == (Phase.ENDED, False, reason, None)
 
 
-# Images.
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        (
-            'Back-off pulling image "localhost/debian-python:12": ErrImagePull: rpc error: code = NotFound desc = '
-            'failed to pull and unpack image "localhost/debian-python:12": no such image'
-        ),
-        'Back-off pulling image "localhost/debian-python:12"',
-        "",
-    ],
-)
-def test_a_pull_that_is_put_off_names_the_failure_before_it(message: str):
-    failed = 'Failed to pull image "localhost/debian-python:12": rpc error: code = NotFound desc = no such image'
-    now = seen(pending(kernel=waiting("ImagePullBackOff", message)), event("Failed", failed, 2), at=5)
-    assert now.reason == 'the image "localhost/debian-python:12" of its kernel container cannot be used: no such image'
-
-
-def test_a_message_without_end_is_cut():
-    now = seen(pending(kernel=waiting("ErrImagePull", "x" * 5000)), at=5)
-    assert len(now.reason) < 1000
-    assert now.reason.endswith("…")
-
-
-def test_an_image_that_is_being_pulled_puts_the_deadline_off():
-    pulling = event("Pulling", 'Pulling image "localhost/debian-python:12"', 2)
-    now = seen(pending(), pulling, at=300)
-    assert (now.phase, now.recheck) == (Phase.STARTING, BEGIN + PATIENCE.slow_start)
-    late = seen(pending(), pulling, at=PATIENCE.slow_start)
-    assert late.reason == (
-        'its pod did not start within 900 seconds: Pulling: Pulling image "localhost/debian-python:12"'
-    )
-
-
-def test_a_start_has_time_left_when_its_long_pull_is_done():
-    events = [
-        event("Pulling", 'Pulling image "localhost/debian-python:12"', 2),
-        event("Pulled", 'Successfully pulled image "localhost/debian-python:12" in 5m', 302),
-    ]
-    assert seen(pending(), *events, at=310).recheck == BEGIN + 332
-    assert seen(pending(), *events, at=332).failing
-
-
-# Nodes.
-
-
-def test_a_node_that_is_being_added_puts_everything_off():
-    added = event("TriggeredScaleUp", "pod triggered scale-up: [{pool 1->2}]", 9)
-    now = seen(unschedulable(), added, at=200)
-    assert (now.phase, now.recheck) == (Phase.STARTING, BEGIN + PATIENCE.slow_start)
-    late = seen(unschedulable(), added, at=PATIENCE.slow_start)
-    assert "Insufficient nvidia.com/gpu; pod triggered scale-up" in late.reason
-
-
-def test_an_autoscaler_that_will_not_help_ends_the_waiting():
-    refused = event("NotTriggerScaleUp", "pod didn't trigger scale-up: 1 max node group size reached", 9)
-    now = seen(unschedulable(), refused, at=10)
-    assert now.failing
-    assert now.reason.endswith("1 Insufficient nvidia.com/gpu; " + refused.message)
-    later = event("TriggeredScaleUp", "pod triggered scale-up", 12)
-    assert seen(unschedulable(), refused, later, at=20).phase is Phase.STARTING
-
-
-def test_a_pod_that_got_a_late_node_has_time_to_start_there():
-    events = [event("TriggeredScaleUp", "pod triggered scale-up", 9), event("Scheduled", "on node2", 100)]
-    assert seen(pending(), *events, at=110).recheck == BEGIN + 130
-
-
-# Volumes, networks.
-
-
-def test_a_missing_secret_is_forgotten_when_the_pod_went_on():
-    missing = event("FailedMount", 'MountVolume.SetUp failed for volume "s" : secret "kernel-k1" not found', 0, 7)
-    assert seen(pending(), missing, at=10).failing
-    assert not seen(pending(), missing, event("FailedCreatePodSandBox", "no network", 9), at=10).failing
-    assert not seen(pending(ip="10.0.0.1"), missing, at=10).failing
-
-
-def test_the_deadline_quotes_the_last_trouble():
-    events = [
-        event("Scheduled", "on node1", 1),
-        event("FailedCreatePodSandBox", "plugin type=bridge failed", 2, 58, "Warning"),
-        event("FailedMount", "timed out", 3, 4, "Warning"),
-    ]
-    now = seen(pending(), *events, at=60)
-    assert now.reason == "its pod did not start within 60 seconds: FailedCreatePodSandBox: plugin type=bridge failed"
-
-
-def test_without_events_the_deadline_says_what_the_containers_do():
-    now = seen(pending(agent=RUNS), at=60)
-    assert now.reason == "its pod did not start within 60 seconds: kernel container: ContainerCreating"
-
-
-def test_a_pod_that_no_scheduler_saw_says_so():
-    pod = Pod(metadata=Metadata(name="pod", creation_timestamp=stamp(0)))
-    assert seen(pod, at=60).reason == "its pod did not start within 60 seconds: no scheduler has looked for a node"
-
-
 def test_events_of_an_earlier_pod_of_that_name_are_not_its_own():
     start = captured("success")
     old = replace(event("FailedMount", "old"), involved_object=ObjectReference(uid="another"))
     start.events.append(old)
     assert "old" not in [step.message for step in start.at(5).progress]
-
-
-# Ends.
 
 
 def test_the_end_that_a_gateway_wrote_wins_over_an_agent_that_was_then_stopped():
@@ -461,10 +188,14 @@ def test_the_kernel_is_blamed_when_it_ended_before_its_agent():
     assert seen(pending(terminated(1, at=31), terminated(1, at=30)), at=50).reason == "its agent ended (exit code 1)"
 
 
-def test_a_kernel_that_died_is_not_blamed_on_the_deletion_that_followed():
-    pod = pending(kernel=terminated(3), agent=RUNS)
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [(terminated(3), "exit code 3"), (terminated(137, "OOMKilled"), "out of memory")],
+)
+def test_the_deletion_that_followed_is_not_why_a_kernel_ended(end: ContainerState, words: str):
+    pod = pending(kernel=end, agent=RUNS)
     pod = replace(pod, metadata=replace(pod.metadata, deletion_timestamp=stamp(50)))
-    assert seen(pod, at=49).reason == "the kernel ended (exit code 3)"
+    assert seen(pod, at=49).reason == f"the kernel ended ({words})"
 
 
 @pytest.mark.parametrize(
@@ -479,17 +210,6 @@ def test_a_failed_pod_says_what_its_node_says(reason: str, words: str):
     pod = pending()
     now = seen(replace(pod, status=replace(pod.status, phase="Failed", reason=reason, message="told")), at=50)
     assert (now.phase, now.reason, now.failing) == (Phase.ENDED, words, False)
-
-
-def test_a_silent_node_ends_nothing():
-    pod = pending()
-    unknown = replace(pod, status=replace(pod.status, phase="Unknown", reason="NodeLost"))
-    assert seen(unknown, at=10_000).phase is Phase.STARTING
-
-
-def test_nothing_known_is_a_start_that_has_its_time():
-    now = observe(Pod(metadata=Metadata()), [], BEGIN, BEGIN - 1, PATIENCE)
-    assert (now.phase, now.recheck) == (Phase.STARTING, BEGIN)
 
 
 # Whatever comes.
