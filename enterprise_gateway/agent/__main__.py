@@ -15,6 +15,7 @@ def main() -> None:
     """Be the agent of this pod."""
     root, port = [*sys.argv[1:], *("/", str(AGENT_PORT))[len(sys.argv) - 1 :]]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    # The gateway's `environ` would bring all of the gateway along.
     pod.run(Path(root), int(port), os.environ.get(POD_IP_VARIABLE, ""))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 
 import msgspec
 
@@ -23,9 +24,9 @@ PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 3.2, 3.2)
 """Seconds between attempts; with them, the attempts are over after 13 s or more."""
 
 
-async def say_hello(home: str, kernel_id: str, hello: Hello) -> None:
-    """POST `hello` to `home` (`host:port`) until somebody answers, or not for ever."""
-    for pause in (*PAUSES, 0.0):
+async def say_hello(home: str, kernel_id: str, hello: Hello, pauses: Sequence[float] = PAUSES) -> None:
+    """POST `hello` to `home` (`host:port`) until somebody answers, with these `pauses` (seconds) between attempts."""
+    for pause in (*pauses, 0.0):
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 status = await _post(home, f"{HELLO_PATH}{kernel_id}", msgspec.json.encode(hello))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from agent_parts import DEADLINE
 
 from enterprise_gateway.agent.connection import MAX_BODY, Connection, Request, Response
+from enterprise_gateway.core import tls
+from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.wire.http1 import MAX_HEAD, RequestHead
 
 
@@ -204,3 +207,26 @@ async def test_whoever_took_over_is_told_when_the_client_takes_bytes_again(clien
         await client.reader.readexactly(size)
         await echo.drained.wait()
         assert echo.connection.writable
+
+
+async def test_who_never_comes_through_the_tls_handshake_was_never_there(server, tmp_path):
+    """A kubelet's probe, for example: it connects and leaves."""
+    identity = tmp_path / "tls.pem"
+    identity.write_bytes(tls.make_identity(Secret("5e" * 32)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity)
+    made = asyncio.Event()
+
+    def connection() -> Connection:
+        made.set()
+        return Connection(server.answer, server.upgrade, "/channels", server.count)
+
+    listening = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, ssl=context)
+    reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+    await asyncio.wait_for(made.wait(), DEADLINE)
+    assert server.open == 0
+    writer.write_eof()
+    await asyncio.wait_for(reader.read(), DEADLINE)
+    writer.close()
+    listening.close()
+    assert server.open == 0

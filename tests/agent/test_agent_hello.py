@@ -89,6 +89,9 @@ async def test_a_home_that_comes_late_is_told(serve, port):
 
 
 @pytest.mark.parametrize("home", ["nowhere", "", "127.0.0.1:http", "[::1"])
-async def test_an_address_that_is_none_harms_nobody(home, monkeypatch):
-    monkeypatch.setattr("enterprise_gateway.agent.hello.PAUSES", ())
-    await say_hello(home, "kernel-1", HELLO)
+async def test_an_address_that_is_none_harms_nobody(home):
+    await say_hello(home, "kernel-1", HELLO, pauses=())
+
+
+async def test_nobody_is_asked_for_ever(port):
+    await asyncio.wait_for(say_hello(f"127.0.0.1:{port}", "kernel-1", HELLO, pauses=(0.0, 0.0)), DEADLINE)

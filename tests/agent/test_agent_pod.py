@@ -59,10 +59,10 @@ def texts(messages: list[dict]) -> str:
     return "".join(each["content"]["text"] for each in messages if each["msg_type"] == "stream")
 
 
-async def begun(client: Client, code: str) -> None:
-    """Execute `code` and wait for its first output."""
+async def said(client: Client, code: str) -> str:
+    """Execute `code`; its first output."""
     await client.execute(code)
-    await client.until("stream")
+    return texts(await client.until("stream"))
 
 
 # Its kernel.
@@ -76,17 +76,16 @@ async def test_ipykernel_is_started_interrupted_and_restarted_in_place(pod_of_an
     client = await pod.client()
     assert "42" in texts(await client.run("print(6 * 7)"))
 
-    await begun(client, "import subprocess; print('begun'); subprocess.run(['sleep', '600'])")
-    (child,) = [each for each in psutil.Process(first.pid).children() if each.name() == "sleep"]
+    child = int(await said(client, "import subprocess as sp; p = sp.Popen(['sleep', '600']); print(p.pid); p.wait()"))
     await pod.gateway.interrupt(pod.address)
     assert (await client.until("execute_reply"))[-1]["content"]["ename"] == "KeyboardInterrupt"
-    assert await asyncio.to_thread(have_ended, child.pid)
+    assert await asyncio.to_thread(have_ended, child)
 
     second = await pod.gateway.restart(pod.address, DEADLINE)
     assert (second.state, second.execution_state) == (KernelState.RUNNING, "idle")
     assert second.pid != first.pid
     assert not psutil.pid_exists(first.pid)
-    assert "NameError" in str(await client.run("subprocess"))
+    assert "NameError" in str(await client.run("sp"))
 
     await pod.gateway.shutdown(pod.address, "it was shut down", DEADLINE)
     assert await pod.ended(pod.kernel) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import requests
@@ -99,8 +99,9 @@ class TestNetwork:
 
     def test_a_kernel_does_not_reach_another_kernels_agent(self, deployed: Deployed, kernel_id: str) -> None:
         other = deployed.rest.start_kernel("python_kubernetes")
-        address = deployed.namespace.kernel_pod(other)["status"]["podIP"]
-        assert not reaches(deployed, kernel_id, address, 8443)
+        # A gateway is told of a pod before the network is, and its rules hold from then on.
+        address = eventually(lambda: deployed.namespace.kernel_pod(other)["status"].get("podIP"))
+        eventually(lambda: not reaches(deployed, kernel_id, address, 8443))
         deployed.rest.shut_down(other)
 
     def test_a_kernel_reaches_the_gateway_but_not_its_operations(self, deployed: Deployed, kernel_id: str) -> None:
@@ -123,7 +124,7 @@ class TestReplicas:
     """Gateways come and go."""
 
     def test_a_running_cell_outlives_the_replacement_of_every_replica(self, deployed: Deployed, kernel_id: str) -> None:
-        follower = Follower(deployed, kernel_id, says("end"), session_id="follower")
+        follower = Follower(deployed, kernel_id, is_end_of_cell, session_id="follower")
         channels = eventually(lambda: follower.channels)
         channels.send_code(COUNTING)
         before = set(deployed.replicas())
@@ -145,9 +146,10 @@ class TestReplicas:
             assert channels.execute("print(6 * 7)").text.strip() == "42"
 
 
-def says(text: str) -> Callable[[Message], bool]:
-    """True of output that ends with this line."""
-    return lambda message: message["msg_type"] == "stream" and message["content"]["text"].endswith(f"{text}\n")
+def is_end_of_cell(message: Message) -> bool:
+    """True of the idle that ends an execute request."""
+    of_cell = message["parent_header"].get("msg_type") == "execute_request"
+    return of_cell and message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
 
 
 def shown_kernels(deployed: Deployed) -> set[str]:

@@ -29,7 +29,7 @@ from fakes.api_faults import Fault, Faults
 from fakes.api_http import LAST_CHUNK, WATCH_HEAD, Request, answer_head, event_chunk, read_request, status
 from fakes.api_store import Change, Collection, Object, Refusal, Snapshot, Store, matches
 
-from enterprise_gateway.backends.kubernetes.api import KubernetesApi
+from enterprise_gateway.backends.kubernetes.api import KubernetesApi, Timeouts
 
 PATIENCE = 10.0
 """Seconds `until` waits before it says that the test has failed."""
@@ -103,9 +103,9 @@ class FakeApi:
         path.write_text(json.dumps(config))
         return path
 
-    def connect(self, folder: Path) -> KubernetesApi:
+    def connect(self, folder: Path, timeouts: Timeouts | None = None) -> KubernetesApi:
         """A client for this server; whoever asks for it closes it."""
-        return KubernetesApi.connect(self.kubeconfig(folder))
+        return KubernetesApi.connect(self.kubeconfig(folder), timeouts)
 
     # State
 
@@ -210,8 +210,9 @@ class FakeApi:
         self.send_event({"type": "ERROR", "object": status(Refusal(code, reason, message))})
 
     def bookmark(self) -> None:
-        """Tell every watch how far it has come."""
-        self.send_event({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(self.store.revision)}}})
+        """Tell every watch how far it has come, in an object as empty as a real API server's."""
+        metadata = {"resourceVersion": str(self.store.revision), "creationTimestamp": None}
+        self.send_event({"type": "BOOKMARK", "object": {"metadata": metadata, "spec": {"containers": None}}})
 
     def wake_watches(self) -> None:
         """After `silent` was reset: tell what was kept back."""

@@ -11,13 +11,13 @@ One event loop; any number of calls at once. A call may be cancelled at any time
 from __future__ import annotations
 
 import asyncio
-import enum
 import random
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 import msgspec
@@ -27,19 +27,25 @@ from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError as LightkubeConfigError
 
-from enterprise_gateway.backends.kubernetes.objects import ListMetadata, Status
-from enterprise_gateway.errors import BackendUnavailable, ConfigError, GatewayError
+from enterprise_gateway.backends.kubernetes.answers import (
+    ApiError,
+    ApiUnavailable,
+    Bookmark,
+    Expired,
+    Page,
+    WatchEvent,
+    decode,
+    failure,
+    sensible,
+    watch_event,
+)
+from enterprise_gateway.backends.kubernetes.objects import Status
+from enterprise_gateway.errors import ConfigError
 
 T = TypeVar("T")
 
 PAGE = 500
 """Objects per page of a list; kubectl's number."""
-PATIENCE = 30.0
-"""Seconds after which a call gives up, with its retries and the waits the API server asked for."""
-TIMEOUT = httpx2.Timeout(10, connect=5)
-"""Seconds for one step of a request: a connection, a read, a write."""
-SILENCE = 90.0
-"""Seconds without a byte after which a watch is taken for dead. The API server sends a bookmark about once a minute."""
 WATCH_SECONDS = (270, 330)
 """How long a watch lasts before the API server ends it: long, but never the same for all replicas."""
 BUSY_TRIES = 4
@@ -51,61 +57,23 @@ KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Ends a watch 30 s after its peer has vanished without a word. By name: not every platform has all three."""
 
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+_UNUSABLE = (LightkubeConfigError, AttributeError, LookupError, OSError, TypeError, ValueError, yaml.YAMLError)
+"""What lightkube raises for configurations that are missing, broken, or YAML of another kind."""
 _STALE = (httpx2.ReadError, httpx2.WriteError, httpx2.CloseError, httpx2.RemoteProtocolError)
 """What a request meets on a kept-alive connection that the other side was closing."""
 
 
-class ApiError(GatewayError):
-    """The API server understood and refused (4xx)."""
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        self.status = status
-        self.reason = reason
-        """One word of Kubernetes': NotFound, AlreadyExists, Conflict, Forbidden, Invalid…"""
-        super().__init__(message or f"The Kubernetes API server answered {status} {reason}".rstrip())
-
-
-class Expired(ApiError):
-    """The history since a resource version is gone (410): list again."""
-
-
-class ApiUnavailable(BackendUnavailable):
-    """The Kubernetes API server cannot be reached, is overloaded, or answers nonsense."""
-
-    def __init__(self, problem: str, *, maybe_done: bool = False, answered: bool = False) -> None:
-        super().__init__(f"The Kubernetes API server {problem}")
-        self.maybe_done = maybe_done
-        """Whether the object of a create may exist all the same."""
-        self.answered = answered
-        """Whether it answered, if with an error of its own: what was asked may be the reason."""
-
-
-class EventType(enum.StrEnum):
-    """What a watch says about an object."""
-
-    ADDED = "ADDED"
-    MODIFIED = "MODIFIED"
-    DELETED = "DELETED"
-    BOOKMARK = "BOOKMARK"
-    """Nothing happened up to this resource version; the object has no other field."""
-    ERROR = "ERROR"
-
-
-class WatchEvent(NamedTuple, Generic[T]):
-    """One line of a watch."""
-
-    type: EventType
-    object: T
-
-
-class _Line(msgspec.Struct):
-    type: EventType
-    object: msgspec.Raw
-
-
-class _Page(msgspec.Struct):
-    metadata: ListMetadata
-    items: list[msgspec.Raw]
+    connect: float = 5.0
+    step: float = 10.0
+    """For one read or write of a request."""
+    call: float = 30.0
+    """For a whole request, with its retries and the waits the API server asked for."""
+    silence: float = 90.0
+    """Without a byte, after which a watch is taken for dead: the API server sends a bookmark about once a minute."""
 
 
 class KubernetesApi:
@@ -116,13 +84,14 @@ class KubernetesApi:
     credential.
     """
 
-    def __init__(self, client: httpx2.AsyncClient, namespace: str) -> None:
+    def __init__(self, client: httpx2.AsyncClient, namespace: str, timeouts: Timeouts) -> None:
         self._client = client
+        self._timeouts = timeouts
         self.namespace = namespace
         """The namespace of the kubeconfig's context or of the service account."""
 
     @classmethod
-    def connect(cls, kubeconfig: Path | None = None) -> KubernetesApi:
+    def connect(cls, kubeconfig: Path | None = None, timeouts: Timeouts | None = None) -> KubernetesApi:
         """A client for the cluster of a kubeconfig file's current context; no request is made yet.
 
         Without a file: the service account of the pod this runs in, else the file that `KUBECONFIG` names, else
@@ -131,18 +100,21 @@ class KubernetesApi:
         Raises:
             ConfigError: there is no usable configuration.
         """
+        timeouts = timeouts or Timeouts()
+        limit = httpx2.Timeout(timeouts.step, connect=timeouts.connect)
         try:
             configs = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()
             config = configs.get()
             assert config is not None  # noqa: S101 - `get` answers None only when that is the default it was given
-            parameters = ConnectionParams(timeout=TIMEOUT).httpx_params(_with_user(config))
-        except (LightkubeConfigError, AttributeError, LookupError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
+            parameters = ConnectionParams(timeout=limit).httpx_params(_with_user(config))
+        except _UNUSABLE as error:
             # Only the error's type: a YAML parser quotes the lines around a mistake, and those may hold a token.
             where = f"The kubeconfig file {kubeconfig}" if kubeconfig else "The Kubernetes configuration"
             raise ConfigError(f"{where} cannot be used ({type(error).__name__})") from None
         # Lists are compressed by the API server unless told otherwise; inside a cluster that costs more than it saves.
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "enterprise-gateway"}
-        return cls(httpx2.AsyncClient(**parameters, limits=LIMITS, headers=headers), config.namespace.strip())
+        client = httpx2.AsyncClient(**parameters, limits=LIMITS, headers=headers)
+        return cls(client, config.namespace.strip(), timeouts)
 
     @property
     def server(self) -> str:
@@ -151,7 +123,7 @@ class KubernetesApi:
 
     async def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
         """Read one object."""
-        return _decode(await self._call("GET", path, query), kind)
+        return decode(await self._call("GET", path, query), kind)
 
     async def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """Read what is not JSON: a container's log. Bytes that are not UTF-8 are replaced."""
@@ -164,12 +136,11 @@ class KubernetesApi:
             ApiError: 409 AlreadyExists among others.
             ApiUnavailable: `maybe_done` tells whether the object may exist.
         """
-        return _decode(await self._call("POST", path, body=body), kind, maybe_done=True)
+        return decode(await self._call("POST", path, body=body), kind, maybe_done=True)
 
     async def patch(self, path: str, body: Mapping[str, Any], kind: type[T]) -> T:
         """Merge `body` into an object (RFC 7386); with a `metadata.resourceVersion` that is not the newest: 409."""
-        answer = await self._call("PATCH", path, body=body, media="application/merge-patch+json")
-        return _decode(answer, kind)
+        return decode(await self._call("PATCH", path, body=body), kind)
 
     async def delete(self, path: str, *, uid: str = "", grace: int | None = None) -> None:
         """Delete an object; one that is gone, or whose name another uid has by now, is no error.
@@ -191,7 +162,7 @@ class KubernetesApi:
                 return
             raise
         # The answer is the object or a Status; a proxy's page would be neither.
-        _decode(answer, Status)
+        decode(answer, Status)
 
     async def list(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> tuple[list[T], str]:
         """Read a whole collection, as it is now, and its resource version, from which a watch may go on."""
@@ -200,12 +171,14 @@ class KubernetesApi:
         page_query = {**(query or {}), "limit": str(PAGE)}
         while True:
             try:
-                page = _decode(await self._call("GET", path, page_query), _Page)
+                page = decode(await self._call("GET", path, page_query), Page)
             except Expired:
-                # The next page comes from a history that is gone by now; a list without pages cannot expire.
+                if "continue" not in page_query:
+                    raise
+                # The next page belongs to a history that is gone by now; a list without pages cannot expire.
                 found, page_query = [], dict(query or {})
                 continue
-            with _sensible():
+            with sensible():
                 found += [decode(item) for item in page.items]
             if not page.metadata.continue_:
                 return found, page.metadata.resource_version
@@ -214,38 +187,25 @@ class KubernetesApi:
     @asynccontextmanager
     async def watch(
         self, path: str, kind: type[T], query: Mapping[str, str] | None, resource_version: str
-    ) -> AsyncIterator[AsyncIterator[WatchEvent[T]]]:
+    ) -> AsyncIterator[AsyncIterator[WatchEvent[T] | Bookmark]]:
         """Follow a collection: once entered, the API server has accepted.
 
-        The events end when the API server ends the watch, the connection breaks, or nothing came for `SILENCE`; go on
+        The events end when the API server ends the watch, the connection breaks, or there is silence; go on
         from the last event's resource version.
 
         Raises:
             Expired: on entering or while reading: that version is too old.
         """
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - spreads load
-        request = self._client.build_request(
-            "GET",
-            path,
-            params={
-                **(query or {}),
-                "watch": "true",
-                "allowWatchBookmarks": "true",
-                "resourceVersion": resource_version,
-                "timeoutSeconds": str(seconds),
-            },
-            timeout=httpx2.Timeout(TIMEOUT.write, connect=TIMEOUT.connect, read=SILENCE),
-        )
-        with _explained(request.method):
-            async with asyncio.timeout(PATIENCE):
-                response = await self._client.send(request, stream=True)
+        params = {**(query or {}), "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        params["resourceVersion"] = resource_version
+        limits = self._timeouts
+        limit = httpx2.Timeout(limits.step, connect=limits.connect, read=limits.silence)
+        response = await self._open(self._client.build_request("GET", path, params=params, timeout=limit))
         try:
-            if not response.is_success:
-                with _explained(request.method):
-                    await response.aread()
-                raise _failure(response, request.method)
             _notice_a_vanished_peer(response)
-            yield _events(response, msgspec.json.Decoder(kind))
+            async with aclosing(_events(response, msgspec.json.Decoder(kind))) as events:
+                yield events
         finally:
             await response.aclose()
 
@@ -254,27 +214,29 @@ class KubernetesApi:
         await self._client.aclose()
 
     async def _call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        body: Mapping[str, Any] | None = None,
-        media: str = "application/json",
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
     ) -> bytes:
-        request = self._client.build_request(
-            method,
-            path,
-            params=query,
-            content=None if body is None else msgspec.json.encode(body),
-            headers=None if body is None else {"Content-Type": media},
-        )
+        content, headers = None, None
+        if body is not None:
+            media = "application/merge-patch+json" if method == "PATCH" else "application/json"
+            content, headers = msgspec.json.encode(body), {"Content-Type": media}
+        request = self._client.build_request(method, path, params=query, content=content, headers=headers)
         with _explained(method):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._timeouts.call):
                 response = await self._send_patiently(request)
         if not response.is_success:
-            raise _failure(response, method)
+            raise failure(response.status_code, response.content, method)
         return response.content
+
+    async def _open(self, request: httpx2.Request) -> httpx2.Response:
+        """Send, and leave the answer's body to be read, unless it is an error's."""
+        with _explained(request.method):
+            async with asyncio.timeout(self._timeouts.call):
+                response = await self._client.send(request, stream=True)
+                if response.is_success:
+                    return response
+                await response.aread()
+        raise failure(response.status_code, response.content, request.method)
 
     async def _send_patiently(self, request: httpx2.Request) -> httpx2.Response:
         """Send, and again while the API server is too busy to look at it (429): then it has done nothing."""
@@ -300,20 +262,6 @@ def _with_user(config: SingleConfig) -> SingleConfig:
     return config if config.user is not None else config._replace(user=User())
 
 
-def _decode(answer: bytes, kind: type[T], *, maybe_done: bool = False) -> T:
-    with _sensible(maybe_done=maybe_done):
-        return msgspec.json.decode(answer, type=kind)
-
-
-@contextmanager
-def _sensible(*, maybe_done: bool = False) -> Iterator[None]:
-    try:
-        yield
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        problem = "answers what is not a Kubernetes object"
-        raise ApiUnavailable(problem, maybe_done=maybe_done, answered=True) from error
-
-
 @contextmanager
 def _explained(method: str) -> Iterator[None]:
     """Errors of the transport in our words; the transport's own stay behind as the cause."""
@@ -330,28 +278,6 @@ def _explained(method: str) -> Iterator[None]:
         raise ApiUnavailable(f"was not asked: the credentials cannot be read ({type(error).__name__})") from None
 
 
-def _failure(response: httpx2.Response, method: str) -> GatewayError:
-    """The error that an answer other than 2xx stands for."""
-    code = response.status_code
-    if code == 429:
-        return ApiUnavailable("is overloaded (429)")
-    try:
-        status = msgspec.json.decode(response.content, type=Status)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        status = Status()
-    if code >= 500:
-        problem = f"failed ({code}" + (f": {status.message[:500]})" if status.message else ")")
-        return ApiUnavailable(problem, maybe_done=method == "POST", answered=code == 500)
-    if status.code != code:
-        return ApiUnavailable(f"answers {code} without Kubernetes' reason; something else may listen at its address")
-    return _refusal(status)
-
-
-def _refusal(status: Status) -> ApiError:
-    error = Expired if status.code == 410 else ApiError
-    return error(status.code, status.reason, status.message)
-
-
 def _retry_after(response: httpx2.Response) -> float:
     """Seconds; one when the API server does not say."""
     value = response.headers.get("Retry-After", "")
@@ -366,24 +292,15 @@ def _notice_a_vanished_peer(response: httpx2.Response) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-async def _events(response: httpx2.Response, decoder: msgspec.json.Decoder[T]) -> AsyncIterator[WatchEvent[T]]:
+async def _events(
+    response: httpx2.Response, decoder: msgspec.json.Decoder[T]
+) -> AsyncGenerator[WatchEvent[T] | Bookmark]:
     """One event for each whole line; ends with the connection, however that ends."""
     rest = b""
     try:
         async for chunk in response.aiter_raw():
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                yield _event(line, decoder)
+                yield watch_event(line, decoder)
     except httpx2.TransportError:
         return
-
-
-def _event(line: bytes, decoder: msgspec.json.Decoder[T]) -> WatchEvent[T]:
-    with _sensible():
-        event = _LINE.decode(line)
-        if event.type is EventType.ERROR:
-            raise _refusal(msgspec.json.decode(event.object, type=Status))
-        return WatchEvent(event.type, decoder.decode(event.object))
-
-
-_LINE = msgspec.json.Decoder(_Line)

@@ -1,15 +1,14 @@
 """The `Backend` of a Kubernetes cluster.
 
-A kernel is a pod whose annotation holds its record, and a Secret that the pod owns. Pods are watched; what
-`kernels` says is worked out from a pod, the events about it and the clock (`observe`), so every replica says the
-same. Everything done to the cluster is safe to do twice and from every replica: creations by name, changes with
-the version they are based on, deletions with the uid they are meant for. One event loop.
+A kernel is a pod whose annotation holds its record, and a Secret that the pod owns. Pods and the events about them are
+watched into a `KernelView`; here is what is done to the cluster. All of it is safe to do twice and from every replica:
+creations by name, changes with the version they are based on, deletions with the uid they are meant for. One event
+loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,22 +21,28 @@ from enterprise_gateway.backends.base import Admission, Launch
 from enterprise_gateway.backends.kubernetes.api import ApiError, ApiUnavailable, KubernetesApi
 from enterprise_gateway.backends.kubernetes.informer import Informer
 from enterprise_gateway.backends.kubernetes.objects import Event, Metadata, Pod
-from enterprise_gateway.backends.kubernetes.observe import END_ANNOTATION, Observation, StartPatience, observe
+from enterprise_gateway.backends.kubernetes.observe import END_ANNOTATION, Observation, StartPatience
 from enterprise_gateway.backends.kubernetes.plan import Planner
 from enterprise_gateway.backends.kubernetes.pod import RECORD_ANNOTATION, PodPlan, make_pod, make_secret
-from enterprise_gateway.core.pods import AGENT_PORT
-from enterprise_gateway.core.records import EndReport, KernelRecord, ObservedKernel, Phase, TlsEndpoint
+from enterprise_gateway.backends.kubernetes.view import KernelView, kernel_id_of, read_record
+from enterprise_gateway.core.records import EndReport, KernelRecord, ObservedKernel, Phase
 from enterprise_gateway.errors import BackendUnavailable, KernelNotFound, StartFailed
 
 log = logging.getLogger(__name__)
 
-SELECTOR = "app=enterprise-gateway,component=kernel"
-REAP_SECONDS = 5.0
-ORDER_SECONDS = 10.0
-"""How long a new pod may take to appear in the watch, where its place among others counts."""
+PODS = {"labelSelector": "app=enterprise-gateway,component=kernel"}
+EVENTS = {"fieldSelector": "involvedObject.kind=Pod"}
+SWEEP_SECONDS = 5.0
+ORDER_SECONDS = 5.0
+"""How long a new pod may take to appear in the watch."""
 SECRET_SECONDS = 10.0
 """How long a kernel's Secret waits for one of the same name that is being collected."""
-UPDATE_TRIES = 10
+EVENTS_SECONDS = 30.0
+"""How long a verdict waits for the watch of events, which may tell why a start takes longer."""
+DOUBT_SECONDS = 600.0
+"""How long a request may take to be carried out after it was given up."""
+UPDATE_TRIES = CREATE_TRIES = 10
+BUSY_PAUSE = 0.1
 LOG_LINES = 200
 LOG_BYTES = 64 * 1024
 HTTP_BAD_REQUEST, HTTP_NOT_FOUND, HTTP_CONFLICT = 400, 404, 409
@@ -47,39 +52,32 @@ class KubernetesBackend:
     """Kernels as pods."""
 
     def __init__(
-        self, api: KubernetesApi, planner: Planner, patience: StartPatience, retention: float, namespaces: Iterable[str]
+        self,
+        api: KubernetesApi,
+        planner: Planner,
+        patience: StartPatience,
+        retention: float,
+        namespaces: Iterable[str],
+        sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         """`retention` is how many seconds an ended pod stays, so that its reason can be read."""
         self._api = api
         self._planner = planner
-        self._patience = patience
         self._retention = retention
-        self._kernels: dict[str, ObservedKernel] = {}
-        self._pods: dict[str, Pod] = {}
-        """By kernel id: the newest that is known, from the watch or from an answer of the API server."""
-        self._events: dict[str, dict[str, Event]] = {}
-        """By uid of the pod they are about, and by name."""
-        self._hosts: dict[str, str] = {}
-        """By kernel id: where an agent said that it listens, which the cluster says a second later."""
-        self._ordering: dict[str, asyncio.Future[list[KernelRecord]]] = {}
-        """By pod name: who waits for a pod's place among the others."""
-        self._doubtful: dict[str, float] = {}
-        """By pod name: the `created` of starts whose pod may exist although nobody could be told so."""
-        self._removed: set[str] = set()
-        """Uids of pods that are on their way out by our own hand."""
-        self._starting: set[str] = set()
-        self._ending: set[str] = set()
-        self._rivals: set[str] = set()
-        """Kernel ids for which a second pod was seen; only one of them gets a Secret."""
-        self._rechecks: dict[str, asyncio.TimerHandle] = {}
+        self._sweep_seconds = sweep_seconds
         self._changes = Changes()
         self._tasks = Tasks("kubernetes backend")
-        kinds = [(_pods_path(namespace), _events_path(namespace)) for namespace in dict.fromkeys(namespaces)]
-        self._pod_informers = [
-            Informer(api, pods, Pod, {"labelSelector": SELECTOR}, self._pod_changed) for pods, _ in kinds
-        ]
-        about_pods = {"fieldSelector": "involvedObject.kind=Pod"}
-        self._event_informers = [Informer(api, events, Event, about_pods, self._event_changed) for _, events in kinds]
+        self._view = KernelView(patience, self._changes, self._failing)
+        self._starting: set[str] = set()
+        self._ending: set[str] = set()
+        """Uids of pods whose end is being recorded."""
+        self._doubts: dict[str, float] = {}
+        """By pod name: the `created` of starts whose pod may exist although nobody could be told so."""
+        self._unwanted: dict[str, Pod] = {}
+        """By uid: pods of starts that failed, which could not be taken back."""
+        names = list(dict.fromkeys(namespaces))
+        self._pods = {name: Informer(api, _pods_path(name), Pod, PODS, self._pod_changed) for name in names}
+        self._events = {name: Informer(api, _events_path(name), Event, EVENTS, self._view.put_event) for name in names}
 
     @property
     def same_machine(self) -> bool:
@@ -89,17 +87,17 @@ class KubernetesBackend:
     @property
     def synced(self) -> bool:
         """Whether all pods have been listed once."""
-        return all(informer.synced for informer in self._pod_informers)
+        return all(informer.synced for informer in self._pods.values())
 
     async def until_synced(self) -> None:
         """Wait for `synced`."""
-        for informer in self._pod_informers:
+        for informer in self._pods.values():
             await informer.until_synced()
 
     @property
     def kernels(self) -> Mapping[str, ObservedKernel]:
         """Every kernel that has a pod."""
-        return self._kernels
+        return self._view.kernels
 
     async def changed(self, kernel_id: str) -> None:
         """Wait for the next change of one kernel."""
@@ -108,70 +106,73 @@ class KubernetesBackend:
     async def run(self) -> None:
         """Watch and sweep until cancelled."""
         try:
-            for events in self._event_informers:
-                self._tasks.spawn(events.run(), repr(events))
-            for pods in self._pod_informers:
-                self._tasks.spawn(pods.run(), repr(pods))
+            for namespace, events in self._events.items():
+                self._tasks.spawn(events.run(), f"watch of events in {namespace}")
+            for namespace, pods in self._pods.items():
+                self._tasks.spawn(pods.run(), f"watch of pods in {namespace}")
             await self.until_synced()
             while True:
-                await asyncio.sleep(REAP_SECONDS)
-                await self._reap()
+                await asyncio.sleep(self._sweep_seconds)
+                await self._sweep()
         finally:
-            for timer in self._rechecks.values():
-                timer.cancel()
+            self._view.close()
             await self._tasks.close()
             await self._api.close()
 
     async def create(self, record: KernelRecord, launch: Launch, admit: Admission | None) -> bool:
         """Create the pod and, once it is clear that this kernel may be, the Secret without which it cannot start."""
         kernel_id = record.kernel_id
-        if kernel_id in self._pods or kernel_id in self._starting:
+        if self._view.held(kernel_id) is not None or kernel_id in self._starting:
             return False
         plan = self._planner.plan(record, launch)
-        if not all(informer.in_contact for informer in self._pod_informers):
+        if not _in_contact(self._pods):
             raise BackendUnavailable("The Kubernetes API server cannot be reached; running kernels are not affected")
         self._starting.add(kernel_id)
         try:
             return await self._create(plan, admit)
         finally:
             self._starting.discard(kernel_id)
-            self._ordering.pop(plan.pod_name, None)
             self._changes.notify(kernel_id)
 
     async def update(self, kernel_id: str, change: Callable[[KernelRecord], KernelRecord]) -> KernelRecord:
         """Change the record in the pod's annotation."""
         for _ in range(UPDATE_TRIES):
-            pod, observed = self._pods.get(kernel_id), self._kernels.get(kernel_id)
-            if pod is None or observed is None:
+            held = self._view.held(kernel_id)
+            if held is None:
                 raise KernelNotFound(kernel_id)
-            changed = change(observed.record)
+            changed = change(held.record)
             annotation = {RECORD_ANNOTATION: msgspec.json.encode(changed).decode()}
             try:
-                self._take(await self._patch(pod, {"metadata": {"annotations": annotation}}))
+                self._view.put(await self._patch(held.pod, {"metadata": {"annotations": annotation}}))
             except ApiError as error:
                 if error.status == HTTP_NOT_FOUND:
-                    raise KernelNotFound(kernel_id) from None
-                if error.status != HTTP_CONFLICT:
-                    raise BackendUnavailable(f"Kubernetes refused to change the kernel's pod: {error.message}") from None
-                await self._read_again(kernel_id, pod)
+                    self._view.drop(held.pod)
+                elif error.status == HTTP_CONFLICT:
+                    await self._read_again(held.pod)
+                else:
+                    raise BackendUnavailable(
+                        f"Kubernetes refused to change the kernel's pod: {error.message}"
+                    ) from None
             else:
                 return changed
         raise BackendUnavailable("The kernel's record is being changed by too many others")
 
     async def remove(self, kernel_id: str) -> None:
         """Delete the pod; the cluster's garbage collector deletes the Secret that it owns."""
-        pod = self._pods.get(kernel_id)
-        if pod is not None:
-            await self._delete(pod)
+        try:
+            for pod in self._view.pods(kernel_id):
+                await self._delete(pod)
+        except ApiError as error:
+            raise BackendUnavailable(f"Kubernetes refused to delete the kernel's pod: {error.message}") from None
 
     async def logs(self, kernel_id: str) -> str:
         """The end of the kernel container's log."""
-        pod, observed = self._pods.get(kernel_id), self._kernels.get(kernel_id)
-        if pod is None or observed is None:
+        held, observed = self._view.held(kernel_id), self.kernels.get(kernel_id)
+        if held is None or observed is None:
             raise KernelNotFound(kernel_id)
         query = {"container": "kernel", "tailLines": str(LOG_LINES), "limitBytes": str(LOG_BYTES)}
         try:
-            return await self._api.text(f"{_pod_path(pod.metadata)}/log", query)
+            return await self._api.text(f"{_pod_path(held.pod.metadata)}/log", query)
         except ApiError as error:
             if error.status in (HTTP_BAD_REQUEST, HTTP_NOT_FOUND):  # it has not begun, or its node is gone
                 return observed.log_tail
@@ -179,49 +180,70 @@ class KubernetesBackend:
 
     def announce(self, kernel_id: str, host: str) -> None:
         """An agent has said that it listens at `host`."""
-        if kernel_id in self._pods:
-            self._hosts[kernel_id] = host
-            self._look_at(kernel_id)
+        self._view.announce(kernel_id, host)
 
     # Starts.
 
     async def _create(self, plan: PodPlan, admit: Admission | None) -> bool:
-        place = asyncio.get_running_loop().create_future() if admit is not None else None
-        if place is not None:
-            self._ordering[plan.pod_name] = place
+        pod = await self._create_pod(plan)
+        if pod is None:
+            return False
+        self._view.put(pod)
         try:
-            pod = await self._api.create(_pods_path(plan.namespace), make_pod(plan), Pod)
-        except ApiError as error:
-            if error.status == HTTP_CONFLICT:
-                return False
-            raise StartFailed(f"Kubernetes refused the kernel's pod: {error.message}") from None
-        except ApiUnavailable as error:
-            if error.maybe_done:
-                self._doubtful[plan.pod_name] = plan.record.created
-            raise
-        self._take(pod)
-        try:
-            if admit is not None and place is not None:
-                admit(await self._others(place))
-            if await self._create_secret(plan, pod):
-                return True
+            if admit is not None:
+                await self._admit(plan, pod, admit)
+            made = await self._create_secret(plan, pod)
+            if made and self._view.is_gone(pod):
+                raise StartFailed("The kernel was shut down while it started")
         except BaseException:
             await asyncio.shield(self._tasks.spawn(self._withdraw(pod), f"withdrawal of {pod.metadata.name}"))
             raise
-        await self._withdraw(pod)
-        return False
+        if not made:
+            await self._withdraw(pod)
+        return made
 
-    async def _others(self, place: asyncio.Future[list[KernelRecord]]) -> list[KernelRecord]:
-        """The kernels that came before this one, in the order in which the whole cluster sees them.
+    async def _create_pod(self, plan: PodPlan) -> Pod | None:
+        """The pod; None when there is one of its name."""
+        path, body = _pods_path(plan.namespace), make_pod(plan)
+        for _ in range(CREATE_TRIES):
+            try:
+                return await self._api.create(path, body, Pod)
+            except ApiError as error:
+                if error.status != HTTP_CONFLICT:
+                    raise StartFailed(f"Kubernetes refused the kernel's pod: {error.message}") from None
+                if error.reason == "AlreadyExists":
+                    return None
+            except ApiUnavailable as error:
+                if error.maybe_done:
+                    self._doubt(plan)
+                raise
+            except asyncio.CancelledError:
+                self._doubt(plan)
+                raise
+            await asyncio.sleep(BUSY_PAUSE)  # a quota's count was being changed by others
+        raise BackendUnavailable("Kubernetes has too many starts at once to count them; ask again")
 
-        Every replica's watch shows pods in the same order, so of two that race for the last place both agree who
-        was first. A pod without its Secret cannot start, so it does not matter that it is there for a moment.
+    async def _admit(self, plan: PodPlan, pod: Pod, admit: Admission) -> None:
+        """Ask about the kernels that came before this one, in the order in which the whole cluster sees them.
+
+        Of two replicas that race for the last place both know who was first. A pod without its Secret cannot start, so
+        it does not matter that it is there for a moment.
         """
         try:
             async with asyncio.timeout(ORDER_SECONDS):
-                return await place
+                watched = self._pods[plan.namespace].objects
+                while (shown := watched.get(plan.pod_name)) is None or shown.metadata.uid != pod.metadata.uid:
+                    if self._view.is_gone(pod):
+                        raise StartFailed("The kernel was shut down while it started")
+                    await self._changes.wait(plan.record.kernel_id)
+                for namespace in self._pods.keys() - {plan.namespace}:  # their watches may lag behind this one
+                    for other in (await self._api.list(_pods_path(namespace), Pod, PODS))[0]:
+                        self._view.put(other)
         except TimeoutError:
             raise BackendUnavailable("The Kubernetes API server does not tell what it creates; ask again") from None
+        except ApiError as error:
+            raise StartFailed(f"Kubernetes refused to list the pods of kernels: {error.message}") from None
+        admit(self._view.created_before(pod))
 
     async def _create_secret(self, plan: PodPlan, pod: Pod) -> bool:
         """The Secret's name is the kernel's id: False when a pod of another name got it first."""
@@ -236,129 +258,65 @@ class KubernetesBackend:
                     raise StartFailed(f"Kubernetes refused the kernel's Secret: {error.message}") from None
             else:
                 return True
-            # Either another pod's, or one of a kernel that had this id before and is not collected yet.
-            if time.monotonic() > until:
+            # Another pod's, or one of a kernel that had this id before and is not collected yet.
+            if self._has_rival(pod) or time.monotonic() > until:
                 return False
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
 
+    def _has_rival(self, pod: Pod) -> bool:
+        others = [each.metadata for each in self._view.pods(kernel_id_of(pod)) if each.metadata.uid != pod.metadata.uid]
+        return any(other.deletion_timestamp is None for other in others)
+
+    def _doubt(self, plan: PodPlan) -> None:
+        """The pod of a start may come to be although the start has failed: then it must not stay."""
+        self._doubts[plan.pod_name] = plan.record.created
+        shown = self._pods[plan.namespace].objects.get(plan.pod_name)
+        if shown is not None:
+            self._settle_doubt(shown)
+
+    def _settle_doubt(self, pod: Pod) -> bool:
+        """Whether it is the pod of a start that has failed, which is taken back then."""
+        created = self._doubts.get(pod.metadata.name)
+        record = read_record(pod) if created is not None else None
+        if record is None or record.created != created:
+            return False
+        del self._doubts[pod.metadata.name]
+        self._view.drop(pod)
+        self._tasks.spawn(self._withdraw(pod), f"withdrawal of {pod.metadata.name}")
+        return True
+
     async def _withdraw(self, pod: Pod) -> None:
-        """Take back a pod that must not be; one that cannot be taken back now ends by itself for want of a Secret."""
-        with contextlib.suppress(BackendUnavailable):
-            await self._delete(pod, grace=0)
+        """Take back the pod of a start that has failed; when that cannot be done now, the next sweep tries again."""
+        self._view.drop(pod)
+        self._unwanted[pod.metadata.uid] = pod
+        try:
+            await self._api.delete(_pod_path(pod.metadata), uid=pod.metadata.uid, grace=0)
+        except ApiUnavailable:
+            return
+        except ApiError as error:  # it ends by itself for want of its Secret
+            log.warning("The pod %s of a failed start stays: %s", pod.metadata.name, error.message)
+        del self._unwanted[pod.metadata.uid]
 
     # What the cluster says.
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         if new is not None:
-            self._take(new)
-            self._settle_doubt(new)
-            place = self._ordering.pop(new.metadata.name, None) if old is None else None
-            if place is not None and not place.done():
-                place.set_result(self._living_but(new))
+            if not self._settle_doubt(new):
+                # The informer goes back in time when the cluster itself was restored from a backup.
+                self._view.put(new, even_older=old is not None and is_newer(old, new))
         elif old is not None:
-            self._removed.discard(old.metadata.uid)
-            kernel_id = _kernel_id(old)
-            held = self._pods.get(kernel_id)
-            if held is not None and held.metadata.uid == old.metadata.uid:
-                self._forget(kernel_id)
-            if kernel_id in self._rivals:
-                self._rivals.discard(kernel_id)
-                for rival in [each for each in self._watched() if _kernel_id(each) == kernel_id]:
-                    self._take(rival)
-            self._changes.notify(kernel_id)
+            self._view.drop(old)
+        self._changes.notify(kernel_id_of(new or old))
 
-    def _settle_doubt(self, pod: Pod) -> None:
-        """A pod that was created although its start was answered with an error must not stay."""
-        created = self._doubtful.get(pod.metadata.name)
-        record = _record(pod) if created is not None else None
-        if record is not None and record.created == created:
-            del self._doubtful[pod.metadata.name]
-            self._tasks.spawn(self._withdraw(pod), f"withdrawal of {pod.metadata.name}")
-
-    def _living_but(self, pod: Pod) -> list[KernelRecord]:
-        """Records of the kernels that the watch has shown before this pod."""
-        ids = {_kernel_id(each) for each in self._watched()} - {_kernel_id(pod)}
-        observed = [self._kernels[each] for each in ids if each in self._kernels]
-        return [each.record for each in observed if each.phase is not Phase.ENDED]
-
-    def _watched(self) -> Iterator[Pod]:
-        for informer in self._pod_informers:
-            yield from informer.objects.values()
-
-    def _event_changed(self, old: Event | None, new: Event | None) -> None:
-        event = new or old
-        if event is None:
-            return
-        about = self._events.setdefault(event.involved_object.uid, {})
-        if new is not None:
-            about[new.metadata.name] = new
-        elif not about.pop(event.metadata.name, None) or not about:
-            self._events.pop(event.involved_object.uid, None)
-        for informer in self._pod_informers:
-            pod = informer.objects.get(event.involved_object.name)
-            if pod is not None and pod.metadata.uid == event.involved_object.uid:
-                self._look_at(_kernel_id(pod))
-
-    def _take(self, pod: Pod) -> None:
-        """A version of a pod; an older one than what is known already says nothing."""
-        kernel_id = _kernel_id(pod)
-        held = self._pods.get(kernel_id)
-        if held is not None and not _replaces(pod.metadata, held.metadata):
-            if held.metadata.uid != pod.metadata.uid:
-                self._rivals.add(kernel_id)
-            return
-        if pod.metadata.uid not in self._removed:
-            self._pods[kernel_id] = pod
-            self._look_at(kernel_id)
-
-    def _look_at(self, kernel_id: str) -> None:
-        """Work out what a kernel's pod means now."""
-        timer = self._rechecks.pop(kernel_id, None)
-        if timer is not None:
-            timer.cancel()
-        pod = self._pods.get(kernel_id)
-        record = _record(pod) if pod else None
-        if pod is None or record is None:
-            return
-        now = time.time()
-        events = self._events.get(pod.metadata.uid, {})
-        seen = observe(pod, list(events.values()), record.deadline, now, self._patience)
-        if seen.recheck is not None:
-            loop = asyncio.get_running_loop()
-            self._rechecks[kernel_id] = loop.call_later(max(seen.recheck - now, 0.0) + 0.05, self._look_at, kernel_id)
-        self._set(_observed(record, seen, self._hosts.get(kernel_id, "")))
-        if seen.failing and END_ANNOTATION not in pod.metadata.annotations:
-            self._end(kernel_id, pod, seen)
-
-    def _set(self, observed: ObservedKernel) -> None:
-        kernel_id = observed.record.kernel_id
-        before = self._kernels.get(kernel_id)
-        if observed == before:
-            return
-        if observed.phase is Phase.ENDED and (before is None or before.phase is not Phase.ENDED):
-            log.info("Kernel ended: %s", observed.reason, extra={"kernel_id": kernel_id})
-        self._kernels[kernel_id] = observed
-        self._changes.notify(kernel_id)
-
-    def _forget(self, kernel_id: str) -> None:
-        self._kernels.pop(kernel_id, None)
-        self._pods.pop(kernel_id, None)
-        self._hosts.pop(kernel_id, None)
-        timer = self._rechecks.pop(kernel_id, None)
-        if timer is not None:
-            timer.cancel()
-        self._changes.notify(kernel_id)
+    def _failing(self, pod: Pod, seen: Observation, since: float) -> None:
+        """Have a pod ended that cannot work any more, and its reason on record for everybody."""
+        informed = _in_contact(self._events) or since > EVENTS_SECONDS
+        if informed and pod.metadata.uid not in self._ending:
+            self._ending.add(pod.metadata.uid)
+            self._tasks.spawn(self._record_end(pod, seen), f"end of {pod.metadata.name}")
 
     # What is done to the cluster.
-
-    def _end(self, kernel_id: str, pod: Pod, seen: Observation) -> None:
-        """Have a pod that cannot start any more ended, and its reason on record for everybody."""
-        if pod.metadata.uid in self._ending:
-            return
-        self._ending.add(pod.metadata.uid)
-        task = self._tasks.spawn(self._record_end(pod, seen), f"end of {kernel_id}")
-        task.add_done_callback(lambda _: self._ending.discard(pod.metadata.uid))
 
     async def _record_end(self, pod: Pod, seen: Observation) -> None:
         report = EndReport(reason=seen.reason, time=seen.ended, exit_code=seen.exit_code, log_tail=seen.log_tail)
@@ -368,98 +326,86 @@ class KubernetesBackend:
             "spec": {"activeDeadlineSeconds": 1},
         }
         try:
-            self._take(await self._patch(pod, change))
-        except (ApiError, BackendUnavailable) as error:
-            # Somebody else was quicker, or it is tried again with the next look at the pod.
-            log.info("The end of a pod was not recorded: %s", error.message, extra={"kernel_id": _kernel_id(pod)})
+            newest = await self._patch(pod, change)
+        except ApiUnavailable:
+            return  # what is known may be old: the next sweep looks again
+        except ApiError as error:
+            refusal = error
+        else:
+            self._view.put(newest)
+            return
+        finally:
+            self._ending.discard(pod.metadata.uid)
+        if refusal.status in (HTTP_CONFLICT, HTTP_NOT_FOUND):
+            await self._read_again(pod)
+        else:
+            log.warning("The end of pod %s cannot be recorded: %s", pod.metadata.name, refusal.message)
+            self._view.accept_end(pod)
 
-    async def _reap(self) -> None:
-        """Delete pods that have been readable for long enough; look again at those that should have ended."""
+    async def _sweep(self) -> None:
+        """Do what is left to do; nothing while the API server is away."""
+        if not _in_contact(self._pods):
+            return
         now = time.time()
         known = {pod.metadata.uid for pod in self._watched()}
-        for kernel_id, observed in list(self._kernels.items()):
-            pod = self._pods[kernel_id]
-            if observed.phase is not Phase.ENDED:
-                if pod.metadata.uid not in known and now - observed.record.created > ORDER_SECONDS:
-                    await self._read_again(kernel_id, pod)
-            elif now - observed.ended > self._retention:
-                try:
-                    await self._delete(pod)
-                except BackendUnavailable as error:
-                    log.warning("An ended kernel's pod stays for now: %s", error.message)
-                    return
-            else:
-                self._look_at(kernel_id)
+        self._view.forget_gone(known)
+        self._view.reconsider()
+        self._doubts = {name: created for name, created in self._doubts.items() if now - created < DOUBT_SECONDS}
+        for pod in list(self._unwanted.values()):
+            await self._withdraw(pod)
+        for kernel_id, observed in list(self.kernels.items()):
+            held = self._view.held(kernel_id)
+            if held is None:
+                continue
+            try:
+                if observed.phase is Phase.ENDED and now - observed.ended > self._retention:
+                    await self._delete(held.pod)
+                elif held.pod.metadata.uid not in known and now - held.record.created > ORDER_SECONDS:
+                    await self._read_again(held.pod)
+            except ApiUnavailable:
+                return
+            except ApiError as error:
+                log.debug("The pod %s of an ended kernel stays: %s", held.pod.metadata.name, error.message)
 
-    async def _read_again(self, kernel_id: str, pod: Pod) -> None:
+    def _watched(self) -> Iterator[Pod]:
+        for informer in self._pods.values():
+            yield from informer.objects.values()
+
+    async def _read_again(self, pod: Pod) -> None:
         """Read a pod about which the watch and an answer of the API server disagree."""
         try:
-            self._take(await self._api.get(_pod_path(pod.metadata), Pod))
-        except ApiError as error:
-            if error.status == HTTP_NOT_FOUND and self._pods.get(kernel_id) is pod:
-                self._forget(kernel_id)
-        except BackendUnavailable:
+            found = await self._api.get(_pod_path(pod.metadata), Pod)
+        except ApiUnavailable:
             return
+        except ApiError as error:
+            if error.status == HTTP_NOT_FOUND:
+                self._view.drop(pod)
+            return
+        if found.metadata.uid != pod.metadata.uid:
+            self._view.drop(pod)
+        self._view.put(found)
 
     async def _patch(self, pod: Pod, change: dict[str, Any]) -> Pod:
         """Change a pod if it is still the version we know."""
         metadata = change.get("metadata", {}) | {"resourceVersion": pod.metadata.resource_version}
         return await self._api.patch(_pod_path(pod.metadata), change | {"metadata": metadata}, Pod)
 
-    async def _delete(self, pod: Pod, grace: int | None = None) -> None:
-        try:
-            await self._api.delete(_pod_path(pod.metadata), uid=pod.metadata.uid, grace=grace)
-        except ApiError as error:
-            raise BackendUnavailable(f"Kubernetes refused to delete the kernel's pod: {error.message}") from None
-        self._removed.add(pod.metadata.uid)
-        kernel_id = _kernel_id(pod)
-        held = self._pods.get(kernel_id)
-        if held is not None and held.metadata.uid == pod.metadata.uid:
-            self._forget(kernel_id)
+    async def _delete(self, pod: Pod) -> None:
+        """Delete a pod, with the time it needs to end; it is not seen here any more."""
+        await self._api.delete(_pod_path(pod.metadata), uid=pod.metadata.uid)
+        self._view.drop(pod)
 
     def __repr__(self) -> str:
-        return f"<KubernetesBackend {len(self._kernels)} kernels>"
+        return f"<KubernetesBackend {len(self.kernels)} kernels>"
 
 
 class _Created(msgspec.Struct):
     """An answer of which nothing is read: a Secret's content stays where it is."""
 
 
-def _observed(record: KernelRecord, seen: Observation, announced: str) -> ObservedKernel:
-    host = announced or (seen.host if seen.phase is not Phase.STARTING else "")
-    return ObservedKernel(
-        record=record,
-        phase=seen.phase,
-        endpoint=TlsEndpoint(host, AGENT_PORT) if host else None,
-        reason=seen.reason,
-        ended=seen.ended,
-        exit_code=seen.exit_code,
-        log_tail=seen.log_tail,
-        progress=seen.progress,
-    )
-
-
-def _record(pod: Pod) -> KernelRecord | None:
-    """The record in a pod's annotation; None when it is not one: such a pod is somebody else's business."""
-    try:
-        record = msgspec.json.decode(pod.metadata.annotations.get(RECORD_ANNOTATION, ""), type=KernelRecord)
-    except msgspec.MsgspecError as error:
-        log.warning("Pod %s has no readable record: %s", pod.metadata.name, error)
-        return None
-    return record if record.kernel_id == _kernel_id(pod) else None
-
-
-def _kernel_id(pod: Pod) -> str:
-    return pod.metadata.labels.get("kernel_id", "")
-
-
-def _replaces(new: Metadata, held: Metadata) -> bool:
-    """Whether one version of a pod takes the place of another with the same kernel id."""
-    if new.uid != held.uid:
-        return held.deletion_timestamp is not None
-    if new.resource_version.isdecimal() and held.resource_version.isdecimal():
-        return int(new.resource_version) > int(held.resource_version)
-    return True
+def _in_contact(informers: Mapping[str, Informer[Any]]) -> bool:
+    """Whether the API server answered all of them when they last asked."""
+    return all(informer.in_contact for informer in informers.values())
 
 
 def _pods_path(namespace: str) -> str:

@@ -17,14 +17,15 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
-from enterprise_gateway.backends.kubernetes.api import (
+from enterprise_gateway.backends.kubernetes.answers import (
     ApiError,
     ApiUnavailable,
+    Bookmark,
     EventType,
     Expired,
-    KubernetesApi,
     WatchEvent,
 )
+from enterprise_gateway.backends.kubernetes.api import KubernetesApi
 from enterprise_gateway.backends.kubernetes.objects import Metadata
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Informer(Generic[T]):
 
     async def _list(self) -> None:
         objects, version = await self._api.list(self._path, self._kind, self._query)
-        if _newer(self._version, version):
+        if _older(version, self._version):
             self._stale_lists += 1
             if self._stale_lists <= STALE_LISTS:
                 raise ApiUnavailable("answers with a state older than one it has already told")
@@ -159,17 +160,18 @@ class Informer(Generic[T]):
             if clock() - began >= STEADY:
                 self._failures = 0
 
-    def _apply(self, event: WatchEvent[T]) -> None:
-        version = event.object.metadata.resource_version
+    def _apply(self, event: WatchEvent[T] | Bookmark) -> None:
+        version = event.resource_version if isinstance(event, Bookmark) else event.object.metadata.resource_version
         # A watch tells changes in the order of their versions; what is not newer was told before.
-        if not _newer(version, self._version):
+        if version == self._version or _older(version, self._version):
             return
         self._version = version
-        match event.type:
-            case EventType.ADDED | EventType.MODIFIED:
-                self._put(event.object)
-            case EventType.DELETED if event.object.metadata.name in self._objects:
-                self._remove(event.object)
+        if isinstance(event, Bookmark):
+            return
+        if event.type is not EventType.DELETED:
+            self._put(event.object)
+        elif event.object.metadata.name in self._objects:
+            self._remove(event.object)
 
     def _put(self, new: T) -> bool:
         name = new.metadata.name
@@ -208,8 +210,6 @@ class Informer(Generic[T]):
             log.info("Back on track with %s", self._path)
 
 
-def _newer(version: str, than: str) -> bool:
-    """Kubernetes' versions are numbers that grow with each write to the cluster; others can only be equal or not."""
-    if version.isdecimal() and than.isdecimal():
-        return int(version) > int(than)
-    return version != than
+def _older(version: str, than: str) -> bool:
+    """Kubernetes' versions are numbers that grow with each write to the cluster; of others nobody knows."""
+    return version.isdecimal() and than.isdecimal() and int(version) < int(than)

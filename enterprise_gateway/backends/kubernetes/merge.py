@@ -34,24 +34,32 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any], path: str = "") -> d
     result = dict(base)
     for key, value in over.items():
         where = f"{path}.{key}" if path else key
+        below = result.get(key)
+        if value is None:
+            result.pop(key, None)
+            continue
+        if below is not None and _kind(below) != _kind(value):
+            raise ValueError(f"{where} is {_kind(value)}, and {_kind(below)} elsewhere")
         match value:
-            case None:
-                result.pop(key, None)
             case Mapping():
-                result[key] = merge(_mapping(result.get(key)), value, where)
+                result[key] = merge(below or {}, value, where)
             case list() | tuple():
-                result[key] = _merge_lists(key, result.get(key), value, where)
+                result[key] = _merge_lists(key, below or [], value, where)
             case _:
                 result[key] = value
     return result
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _kind(value: Any) -> str:
+    match value:
+        case Mapping():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+    return "a single value"
 
 
-def _merge_lists(field: str, base: Any, over: Sequence[Any], path: str) -> list[Any]:
-    old = list(base) if isinstance(base, list | tuple) else []
+def _merge_lists(field: str, old: list[Any], over: Sequence[Any], path: str) -> list[Any]:
     if field in _JOINED:
         return old + [item for item in over if item not in old]
     identity = _MERGED_BY.get(field) or _REPLACED_BY.get(field)

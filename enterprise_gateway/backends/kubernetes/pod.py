@@ -57,7 +57,7 @@ _FULL_RINGS = 4
 _END_SECONDS = 5
 """What an agent may take for its last words after its kernel has been told to end."""
 
-# What a Secret's key can spell, behind `env.`; names that sh cannot spell still reach the kernel.
+# What a Secret's key can spell, behind `env.`. Names with '-' and '.' reach the kernel where the image's sh lets them.
 _ENV_NAME = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]{0,248}")
 
 
@@ -102,21 +102,25 @@ def make_pod(plan: PodPlan) -> dict[str, Any]:
 
     Of what both the template and the parameters speak of, image, user ids and service account stay as the template
     has them (a literal there is a decision of the operator's, a variable is the parameter), the rest is the
-    parameters'.
+    parameters'. A token that was asked for is always that of the account that was asked for.
 
     Raises:
         StartFailed: template or patch are not of a pod's shape; an environment variable cannot be passed.
     """
-    pod = merge({}, _defaults(plan))
-    try:
-        pod = merge(pod, _with_named_kernel(plan.template))
-    except ValueError as error:
-        raise StartFailed(f"The pod template of kernel spec {plan.record.spec_name!r}: {error}") from None
-    try:
-        pod = merge(pod, plan.patch)
-    except ValueError as error:
-        raise StartFailed(f"pod_patch in kernel spec {plan.record.spec_name!r}: {error}") from None
-    return _consistent(merge(pod, _decided(plan)))
+    name = repr(plan.record.spec_name)
+    layers = (
+        ("The gateway's defaults", _defaults(plan)),
+        (f"The pod template of kernel spec {name}", _with_named_kernel(plan.template)),
+        (f"pod_patch in kernel spec {name}", plan.patch),
+        (f"Template and pod_patch of kernel spec {name}", _decided(plan)),
+    )
+    pod: dict[str, Any] = {}
+    for whose, layer in layers:
+        try:
+            pod = merge(pod, layer)
+        except ValueError as error:
+            raise StartFailed(f"{whose}: {error}") from None
+    return _consistent(pod)
 
 
 def make_secret(plan: PodPlan, owner: Metadata) -> dict[str, Any]:
@@ -217,7 +221,9 @@ def _with_named_kernel(template: Mapping[str, Any]) -> Mapping[str, Any]:
         return template
     first, *others = containers
     if any(each.get("name") == KERNEL_CONTAINER for each in others):
-        raise ValueError(f"only the first container, which is the kernel's, may be named {KERNEL_CONTAINER!r}")
+        raise StartFailed(
+            f"A pod template's first container is the kernel's; no other may be called {KERNEL_CONTAINER!r}"
+        )
     named = {**first, "name": KERNEL_CONTAINER}
     return {**template, "spec": {**template["spec"], "containers": [named, *others]}}
 
@@ -244,6 +250,7 @@ def _decided(plan: PodPlan) -> dict[str, Any]:
         }
         | ({"nodeSelector": parameters.node_selector} if parameters.node_selector else {})
         | ({"tolerations": list(parameters.tolerations)} if parameters.tolerations else {})
+        | ({"serviceAccountName": parameters.service_account} if parameters.mount_token else {})
         | ({"priorityClassName": parameters.priority_class} if parameters.priority_class else {}),
     }
 
@@ -293,8 +300,8 @@ def _consistent(pod: dict[str, Any]) -> dict[str, Any]:
     spec = pod["spec"]
     kernel, *others = spec["containers"]
     security = dict(kernel.get("securityContext", {}))
-    added = security.get("capabilities", {}).get("add", [])
-    if security.get("privileged") or "SYS_ADMIN" in added or "CAP_SYS_ADMIN" in added:
+    added = str(security.get("capabilities", {}).get("add"))
+    if security.get("privileged") or "SYS_ADMIN" in added:
         security.pop("allowPrivilegeEscalation", None)
     pod_security = dict(spec.get("securityContext", {}))
     if security.get("runAsUser", pod_security.get("runAsUser")) != 0:

@@ -23,9 +23,11 @@ eg_signal() {
 eg_obey() {
     exec 3>&- 4>&-
     trap '' TERM
+    # A fifo that nobody has opened for writing yet ends at once: wait for the agent once, in opening it.
+    [ -e "$eg_folder/met" ] || : <"$eg_folder/signals" >"$eg_folder/met"
     while read -r eg_name eg_pid; do
         eg_signal "$eg_name" "$eg_pid"
-    done <"$eg_folder/signals"
+    done <&5
     kill -s TERM "$$"
     read -r eg_pid <"$eg_folder/pid" && eg_signal TERM "$eg_pid" && sleep 5 && eg_signal KILL "$eg_pid"
 }
@@ -39,8 +41,8 @@ eg_live() {
     /bin/sh -c '
         echo "$$" >"$0/pid"
         echo "started $$" >&4
-        command -v setsid >/dev/null && exec setsid "$@" 2>&5 3>&- 4>&- 5>&-
-        exec "$@" 2>&5 3>&- 4>&- 5>&-' "$eg_folder" "$@" </dev/null
+        command -v setsid >/dev/null && exec setsid "$@" 2>&6 3>&- 4>&- 5>&- 6>&-
+        exec "$@" 2>&6 3>&- 4>&- 5>&- 6>&-' "$eg_folder" "$@" </dev/null
 }
 
 eg_sweep() {
@@ -72,14 +74,14 @@ trap : INT
 until [ -p "$eg_folder/events" ] && [ -p "$eg_folder/signals" ] && [ -p "$eg_folder/orders" ]; do
     sleep 0.1 || sleep 1 # no mkfifo in this image: the agent makes them
 done
-exec 3<>"$eg_folder/orders" 4<>"$eg_folder/events"
+exec 3<>"$eg_folder/orders" 4<>"$eg_folder/events" 6<>"$eg_folder/signals" 5<"$eg_folder/signals" 6>&-
 eg_listen
 
 eg_order=start
 while [ "$eg_order" = start ]; do
     eg_measure
     eg_before=$eg_kills
-    eg_live "$@" 5>&2 2>/dev/null
+    eg_live "$@" 6>&2 2>/dev/null
     eg_code=$?
     eg_sweep 2>/dev/null
     eg_listen

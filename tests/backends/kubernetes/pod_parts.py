@@ -48,7 +48,6 @@ def make_launch(**changes: Any) -> Launch:
         "config": {},
         "wishes": {},
         "spec_env": {},
-        "spec_env": {},
         "language": "python",
         "secrets": KEYS.secrets(KEYS.newest_id, KERNEL),
         "rules": AgentRules(start_timeout=60.0),

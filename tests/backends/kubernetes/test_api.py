@@ -12,8 +12,16 @@ import pytest
 from fakes.api_server import FakeApi
 
 from enterprise_gateway.backends.kubernetes import api as api_module
-from enterprise_gateway.backends.kubernetes.api import ApiError, ApiUnavailable, EventType, Expired, KubernetesApi
-from enterprise_gateway.backends.kubernetes.objects import Metadata, Pod
+from enterprise_gateway.backends.kubernetes.answers import (
+    ApiError,
+    ApiUnavailable,
+    Bookmark,
+    EventType,
+    Expired,
+    WatchEvent,
+)
+from enterprise_gateway.backends.kubernetes.api import KubernetesApi, Timeouts
+from enterprise_gateway.backends.kubernetes.objects import Pod
 from enterprise_gateway.errors import BackendUnavailable, ConfigError
 
 PODS = "/api/v1/namespaces/kernels/pods"
@@ -139,6 +147,22 @@ async def test_a_list_whose_next_page_is_gone_is_read_again_at_once(fake: FakeAp
     found, _ = await reading
     names = [each.metadata.name for each in found]
     assert len(names) == len(set(names)) == api_module.PAGE + 2
+
+
+async def test_a_list_that_expires_from_its_beginning_is_an_error(fake: FakeApi, api: KubernetesApi) -> None:
+    fake.faults.fail("list", "pods", 410, "Expired", "too old resource version")
+    with pytest.raises(Expired):
+        await api.list(PODS, Pod)
+
+
+@pytest.mark.parametrize("limit", [Timeouts(step=0.2), Timeouts(call=0.2)])
+async def test_an_answer_is_not_waited_for_for_ever(fake: FakeApi, tmp_path: Path, limit: Timeouts) -> None:
+    api = fake.connect(tmp_path, limit)
+    fake.faults.hold("create", "pods")
+    with pytest.raises(ApiUnavailable, match="does not answer in time") as unknown:
+        await api.create(PODS, pod("a"), Pod)
+    assert unknown.value.maybe_done
+    await api.close()
 
 
 async def test_an_api_server_that_is_gone_is_unavailable(fake: FakeApi, api: KubernetesApi) -> None:
@@ -302,14 +326,13 @@ async def test_a_watch_tells_what_happened_since_and_what_happens(fake: FakeApi,
         bookmark = await anext(events)
         fake.remove("pods", "a")
         deleted = await anext(events)
-    assert [each.type for each in (added, modified, bookmark, deleted)] == [
-        EventType.ADDED,
-        EventType.MODIFIED,
-        EventType.BOOKMARK,
-        EventType.DELETED,
-    ]
+    assert isinstance(added, WatchEvent)
+    assert isinstance(modified, WatchEvent)
+    assert isinstance(deleted, WatchEvent)
+    types = [EventType.ADDED, EventType.MODIFIED, EventType.DELETED]
+    assert [each.type for each in (added, modified, deleted)] == types
     assert modified.object.status.phase == "Running"
-    assert bookmark.object.metadata == Metadata(resource_version=modified.object.metadata.resource_version)
+    assert bookmark == Bookmark(modified.object.metadata.resource_version)
     await fake.until(lambda: fake.open_watches == 0)
 
 
@@ -326,11 +349,20 @@ async def test_events_larger_than_a_read_come_whole(fake: FakeApi, api: Kubernet
 async def test_events_end_with_their_connection(fake: FakeApi, api: KubernetesApi, how: str) -> None:
     async with api.watch(PODS, Pod, None, str(fake.store.revision)) as events:
         fake.add("pods", pod("a"))
-        assert (await anext(events)).type is EventType.ADDED
+        await anext(events)
         end = getattr(fake, how)()
         if end is not None:
             await end
         assert [event async for event in events] == []
+
+
+async def test_events_end_with_silence(fake: FakeApi, tmp_path: Path) -> None:
+    api = fake.connect(tmp_path, Timeouts(silence=0.2))
+    fake.silent = True
+    async with api.watch(PODS, Pod, None, str(fake.store.revision)) as events:
+        fake.add("pods", pod("a"))
+        assert [event async for event in events] == []
+    await api.close()
 
 
 async def test_a_version_that_is_too_old_has_expired(fake: FakeApi, api: KubernetesApi) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enterprise_gateway.backends.kubernetes.merge import merge
 
+KEYS = st.text("abc", max_size=3)
 JSON = st.recursive(
     st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=8,
 )
-OBJECTS = st.dictionaries(st.text(max_size=3), JSON, max_size=4)
+OBJECTS = st.dictionaries(KEYS, JSON, max_size=4)
 
 
 def test_mappings_merge_and_values_replace() -> None:
@@ -80,13 +82,30 @@ def test_an_item_without_its_name_is_refused_by_its_place(over: dict, told: str)
         merge({}, over)
 
 
+@pytest.mark.parametrize(
+    ("base", "over", "told"),
+    [
+        ({"a": {"b": {}}}, {"a": {"b": 1}}, r"a\.b is a single value, and a mapping elsewhere"),
+        ({"a": []}, {"a": "x"}, "a is a single value, and a list elsewhere"),
+        ({"a": {}}, {"a": [1]}, "a is a list, and a mapping elsewhere"),
+        ({"a": "x"}, {"a": {"b": 1}}, "a is a mapping, and a single value elsewhere"),
+    ],
+)
+def test_a_field_cannot_change_its_kind(base: dict, over: dict, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        merge(base, over)
+
+
+@settings(deadline=None)
 @given(OBJECTS, OBJECTS)
 def test_nothing_that_comes_in_is_changed(base: dict, over: dict) -> None:
     before = copy.deepcopy((base, over))
-    merge(base, over)
+    with contextlib.suppress(ValueError):
+        merge(base, over)
     assert (base, over) == before
 
 
+@settings(deadline=None)
 @given(OBJECTS)
 def test_a_layer_over_nothing_or_under_nothing_or_twice_is_itself(layer: dict) -> None:
     assert merge({}, layer) == merge(layer, {}) == merge(layer, layer) == layer

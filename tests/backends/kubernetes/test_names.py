@@ -6,7 +6,7 @@ import re
 import uuid
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from enterprise_gateway.backends.kubernetes.names import MAX_LABEL, label_value, pod_name
@@ -59,6 +59,7 @@ def test_names_are_the_same_in_every_release() -> None:
     assert pod_name("Alice", KERNEL) == f"alice--hpcrayuxhr-{KERNEL}"
 
 
+@settings(deadline=None)
 @given(USERNAMES, KERNEL_IDS)
 def test_every_name_is_a_dns_label_that_ends_with_the_whole_kernel_id(username: str, kernel_id: str) -> None:
     name = pod_name(username, kernel_id)
@@ -66,11 +67,13 @@ def test_every_name_is_a_dns_label_that_ends_with_the_whole_kernel_id(username: 
     assert name.endswith(f"-{kernel_id}")
 
 
+@settings(deadline=None)
 @given(st.tuples(USERNAMES, KERNEL_IDS), st.tuples(USERNAMES, KERNEL_IDS))
 def test_different_kernels_have_different_names(one: tuple[str, str], other: tuple[str, str]) -> None:
     assert (pod_name(*one) == pod_name(*other)) == (one == other)
 
 
+@settings(deadline=None)
 @given(USERNAMES, USERNAMES)
 @example("Alice", "alice")
 @example("a.b", "a-b")
@@ -79,6 +82,7 @@ def test_different_users_have_different_names(one: str, other: str) -> None:
     assert (pod_name(one, KERNEL) == pod_name(other, KERNEL)) == (one == other)
 
 
+@settings(deadline=None)
 @given(USERNAMES)
 def test_nobody_can_be_called_what_another_users_name_was_made_to(username: str) -> None:
     made = pod_name(username, KERNEL).removesuffix(f"-{KERNEL}")
@@ -123,6 +127,7 @@ def test_a_template_that_is_anything_else_gives_the_default_name(template: str) 
     assert pod_name("bob", KERNEL, template, variables) == f"bob-{KERNEL}"
 
 
+@settings(deadline=None)
 @given(TEMPLATES, KERNEL_IDS, KERNEL_IDS, USERNAMES)
 def test_no_template_makes_a_name_invalid_or_another_kernels(
     template: str, kernel_id: str, other_id: str, value: str
@@ -155,6 +160,7 @@ def test_a_text_that_is_a_valid_label_value_stays_as_it_is(text: str) -> None:
     assert label_value(text) == text
 
 
+@settings(deadline=None)
 @given(USERNAMES)
 def test_every_text_has_a_valid_label_value(text: str) -> None:
     value = label_value(text)
@@ -162,11 +168,13 @@ def test_every_text_has_a_valid_label_value(text: str) -> None:
     assert LABEL_VALUE.fullmatch(value)
 
 
+@settings(deadline=None)
 @given(USERNAMES, USERNAMES)
 def test_different_texts_have_different_label_values(one: str, other: str) -> None:
     assert (label_value(one) == label_value(other)) == (one == other)
 
 
+@settings(deadline=None)
 @given(USERNAMES)
 def test_nothing_reads_like_the_label_value_of_another_text(text: str) -> None:
     made = label_value(text)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pod_parts import KERNEL, KEYS, make_launch, make_parameters, make_plan, make_record
 
@@ -297,8 +297,7 @@ def test_what_makes_it_a_kernels_pod_wins_over_a_template() -> None:
     assert "args" not in kernel
     assert [each for each in kernel["env"] if each["name"] == "KERNEL_ID"] == [container(plain)["env"][0]]
     assert container(pod, "agent") == container(plain, "agent")
-    for part in ("volumes",):
-        assert all(each in pod["spec"][part] for each in plain["spec"][part])
+    assert all(each in pod["spec"]["volumes"] for each in plain["spec"]["volumes"])
     assert all(each in kernel["volumeMounts"] for each in container(plain)["volumeMounts"])
 
 
@@ -330,6 +329,11 @@ def test_what_a_client_asked_for_wins_over_a_template() -> None:
     assert pod["spec"]["nodeSelector"] == {"pool": "gpu"}
     assert [each["key"] for each in pod["spec"]["tolerations"]] == ["notebooks", "gpu"]
     assert volume in pod["spec"]["volumes"]
+
+
+def test_a_client_never_gets_the_token_of_an_account_it_did_not_ask_for() -> None:
+    pod = from_template(TEMPLATE, service_account="lab", mount_token=True)
+    assert pod["spec"]["serviceAccountName"] == "lab"
 
 
 def test_an_empty_key_in_a_template_takes_nothing_away() -> None:
@@ -399,7 +403,8 @@ def test_a_patch_is_laid_over_the_template_and_takes_out_what_is_null() -> None:
     [
         ({"patch": {"spec": {"containers": [{"image": "x"}]}}}, r"pod_patch in kernel spec 'python_k.*containers\[0\]"),
         ({"patch": {"spec": {"volumes": ["x"]}}}, r"pod_patch.*spec\.volumes\[0\]"),
-        ({"template": {"spec": {"containers": [{}, {"name": "kernel"}]}}}, "pod template of kernel spec.*first"),
+        ({"patch": {"metadata": {"name": {}}}}, r"pod_patch of kernel spec 'python_kubernetes': metadata\.name"),
+        ({"template": {"spec": {"containers": [{}, {"name": "kernel"}]}}}, "first container"),
         ({"template": {"spec": {"containers": [{"env": [{}]}]}}}, r"pod template.*containers\[0\]\.env\[0\]"),
     ],
 )
@@ -424,6 +429,7 @@ SHAPES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["spec", "metadata"]), SHAPES))
 def test_no_patch_breaks_the_gateway_or_what_makes_it_a_kernels_pod(patch: dict[str, Any]) -> None:
     try:
@@ -525,6 +531,7 @@ def test_an_environment_too_long_for_a_secret_is_refused() -> None:
     assert sum(len(value.encode()) for value in secret_of(fits).values()) <= MAX_SECRET_BYTES
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"[A-Za-z_.-][A-Za-z0-9_.-]{0,20}", fullmatch=True), st.text()))
 def test_every_variable_reaches_the_kernel_as_it_is(env: dict[str, str]) -> None:
     env = {name: value for name, value in env.items() if "\0" not in value}

@@ -20,10 +20,7 @@ from observed_pods import (
     waiting,
 )
 
-from enterprise_gateway.backends.kubernetes.objects import (
-    Metadata,
-    Pod,
-)
+from enterprise_gateway.backends.kubernetes.objects import Metadata, Pod
 from enterprise_gateway.backends.kubernetes.observe import observe
 from enterprise_gateway.core.records import Phase
 

@@ -306,6 +306,13 @@ def test_an_agent_that_is_gone_takes_the_kernel_with_it(lasting):
     assert have_ended(pid)
 
 
+def test_an_agent_that_goes_without_an_order_ends_the_container(lasting):
+    lasting.send("KILL", lasting.started())
+    lasting.exited()
+    lasting.leave()
+    assert lasting.ended() == 128 + signal.SIGKILL
+
+
 @pytest.mark.parametrize("container", [next(iter(SHELLS.values()))], indirect=True)  # it takes 5 s
 def test_a_kernel_that_does_not_listen_goes_too(container):
     container.start_python("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + LASTING)
@@ -384,15 +391,16 @@ def test_without_setsid_a_signal_reaches_the_kernel_alone(container, tools):
 
 @pytest.mark.skipif(subprocess.run([*ISOLATE, "true"], check=False).returncode != 0, reason="no namespaces here")
 def test_as_the_first_process_it_ends_whatever_runs_in_the_container(container):
-    program = (
-        "import os, subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True); "
-        "print(len([each for each in os.listdir('/proc') if each.isdecimal()]), flush=True)"
-    )
+    program = """
+import pathlib, subprocess
+own = subprocess.Popen(["sleep", "600"], start_new_session=True).pid
+others = [path for path in pathlib.Path("/proc").glob("[0-9]*") if path.name != str(own)]
+print([path.name for path in others if (path / "cmdline").read_text().startswith("sleep")], flush=True)
+"""
     container.join()
     container.start(sys.executable, "-c", program, before=ISOLATE)
     for _ in range(3):
         container.started()
         assert container.exited() == 0
         container.order("start")
-    container.started()
-    assert set(container.output.split()) == {container.output.split()[0]}, "some process has outlived its life"
+    assert container.output.splitlines()[:3] == ["[]"] * 3, "some process has outlived its life"

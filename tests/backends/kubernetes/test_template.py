@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pod_parts import KERNEL, make_parameters
 
@@ -294,6 +294,7 @@ def test_a_hostile_value_is_only_a_value(name: str, lines: str, around: str, val
 
 
 @pytest.mark.parametrize(("name", "lines", "around"), PLACES)
+@settings(deadline=None)
 @given(value=st.text(min_size=1))
 @example(value="$kernel_x")
 @example(value="{{ kernel_x }}")

@@ -1,0 +1,68 @@
+"""The machine of the cluster's node, which is this one: what only its administrator can do to a pod or to the cluster."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+COMMAND_DEADLINE = 180.0
+"""Seconds until a part of the cluster is up again."""
+
+
+def kill_container(pod: dict[str, Any], container: str) -> None:
+    """SIGKILL to a container's first process, which takes all others with it."""
+    os.kill(node_pid(pod, container), signal.SIGKILL)
+
+
+def kill_in_container(pod: dict[str, Any], container: str, pid: int) -> None:
+    """SIGKILL to a process whose number, as its container sees it, is `pid`."""
+    os.kill(node_pid(pod, container, pid), signal.SIGKILL)
+
+
+def node_pid(pod: dict[str, Any], container: str, pid: int = 1) -> int:
+    """What the node calls a process that its container calls `pid`.
+
+    Raises:
+        LookupError: there is none.
+    """
+    (status,) = (each for each in pod["status"]["containerStatuses"] if each["name"] == container)
+    container_id = status["containerID"].rpartition("/")[2]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if container_id in (process / "cgroup").read_text() and _innermost(process) == pid:
+                return int(process.name)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    raise LookupError(f"no process {pid} of {container} in {pod['metadata']['name']} on this machine")
+
+
+def _innermost(process: Path) -> int:
+    lines = (process / "status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("NSpid:")).split()[-1])
+
+
+class Control:
+    """Stops and starts the cluster's own parts by a command: `COMMAND stop PART`, `COMMAND up`, `COMMAND restart PART`."""
+
+    def __init__(self, command: str) -> None:
+        self._command = shlex.split(command)
+
+    def stop(self, part: str) -> None:
+        self._run("stop", part)
+
+    def up(self) -> None:
+        """Starts all that does not run, and waits until it serves."""
+        self._run("up")
+
+    def restart(self, part: str) -> None:
+        self._run("restart", part)
+
+    def _run(self, *words: str) -> None:
+        done = subprocess.run(
+            [*self._command, *words], capture_output=True, text=True, timeout=COMMAND_DEADLINE, check=False
+        )
+        assert done.returncode == 0, f"{words}: {done.stderr}"
