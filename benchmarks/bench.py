@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -24,9 +24,11 @@ from benchmarks import processes
 from benchmarks.bare import BareKernel
 from benchmarks.client.transports import Peer
 from benchmarks.gateway import Gateway
+from benchmarks.rest import Rest
 
 NULL, IPYKERNEL = "bench_null", "bench_ipykernel"
 STARTS_AT_ONCE = 8
+PRINT_PID = {NULL: "pid", IPYKERNEL: "import os; print(os.getpid())"}
 
 _repository = Path(__file__).parent.parent
 _argv = {
@@ -85,6 +87,27 @@ class Fleet:
         """`count` clients, spread evenly over the kernels, each with a session of its own."""
         size = len(self.kernel_ids)
         return [peer_of(self.gateway, self.kernel_ids[at % size], "v1", session=f"bench-{at}") for at in range(count)]
+
+
+class Served(Protocol):
+    """A gateway, wherever it runs."""
+
+    rest: Rest
+
+
+class Run(Protocol):
+    """What the rows about traffic need, wherever kernels run."""
+
+    quick: bool
+
+    def peer(self, spec: str, protocol: str) -> Peer:
+        """A kernel that runs all the time: directly for "zmq", else through the gateway."""
+
+    def parts(self, spec: str) -> dict[str, list[int]]:
+        """The process ids behind such a kernel, by "gateway" and "agent"."""
+
+    def measure(self, measurement: str, **parameters: Any) -> dict[str, Any]:
+        """Run one measuring client to its end."""
 
 
 class Bench:
@@ -155,11 +178,15 @@ class Bench:
         """Run one measuring client to its end."""
         return Client(measurement, **parameters).finish()
 
+    def parts(self, spec: str) -> dict[str, list[int]]:
+        """The process ids behind `peer(spec, …)`, by "gateway" and "agent"."""
+        return {"gateway": [self.gateway.pid], "agent": [self.agent_of(self.peer(spec, "v1"), PRINT_PID[spec])]}
+
     def agent_of(self, peer: Peer, code: str = "pid") -> int:
         """Process id of the agent of a kernel, which is asked for its own by `code`: the parent's."""
         return processes.parent(int(self.measure("ask", peer=peer, code=code)["text"]))
 
 
-def peer_of(gateway: Gateway, kernel_id: str, protocol: str, session: str = "") -> Peer:
+def peer_of(gateway: Served, kernel_id: str, protocol: str, session: str = "") -> Peer:
     rest = gateway.rest
-    return Peer(protocol, port=rest.port, token=rest.token, kernel_id=kernel_id, session=session)
+    return Peer(protocol, port=rest.port, token=rest.token, host=rest.host, kernel_id=kernel_id, session=session)

@@ -43,3 +43,15 @@ def mentions(process: psutil.Process, text: str) -> bool:
         return any(text in part for part in (*process.cmdline(), *process.environ().values()))
     except psutil.Error:
         return False
+
+
+def in_cgroup(marker: str) -> list[int]:
+    """The processes in control groups whose path mentions `marker`, as a container's does its id."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (folder / "cgroup").read_text():
+                found.append(int(folder.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found

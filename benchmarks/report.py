@@ -29,12 +29,16 @@ class Row(msgspec.Struct):
     floor: float | None = None
     at_most: float | None = None
     at_least: float | None = None
+    at_most_floors: float | None = None
+    """A bound in multiples of the floor."""
     eg: str = ""
     """What Enterprise Gateway 3.3 was measured to need, elsewhere and earlier: for orientation."""
     note: str = ""
 
     @property
     def met(self) -> bool | None:
+        if self.at_most_floors is not None:
+            return self.floor is not None and self.ours <= self.at_most_floors * self.floor
         if self.at_most is not None:
             return self.ours <= self.at_most
         return None if self.at_least is None else self.ours >= self.at_least
@@ -42,7 +46,9 @@ class Row(msgspec.Struct):
     def cells(self) -> list[str]:
         ratio = f"{self.ours / self.floor:.2f}" if self.floor else ""
         target = ""
-        if self.at_most is not None:
+        if self.at_most_floors is not None:
+            target = f"≤ {number(self.at_most_floors)} floors"
+        elif self.at_most is not None:
             target = f"≤ {number(self.at_most)}"
         elif self.at_least is not None:
             target = f"≥ {number(self.at_least)}"
@@ -89,14 +95,14 @@ def revision() -> str:
     return described.stdout.strip() or "uncommitted"
 
 
-def keep(rows: list[Row], described: dict[str, Any], title: str) -> Path:
-    """Write the results beside each other as JSON and Markdown; returns the path of the latter."""
+def keep(rows: list[Row], described: dict[str, Any], title: str, module: str = "benchmarks") -> Path:
+    """Write the results of `python -m module` as JSON and Markdown; returns the path of the latter."""
     RESULTS.mkdir(exist_ok=True)
     stem = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{title}"
     kept = {"machine": described, "rows": [msgspec.to_builtins(row) | {"met": row.met} for row in rows]}
     stem.with_suffix(".json").write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
     facts = "\n".join(f"- {name}: {fact}" for name, fact in described.items())
-    command = "`python -m benchmarks " + " ".join(sys.argv[1:]).strip() + "`"
+    command = f"`python -m {module} " + " ".join(sys.argv[1:]).strip() + "`"
     text = f"# Benchmarks, {title}\n\n{command}\n\n{facts}\n\n{table(rows)}\n"
     stem.with_suffix(".md").write_text(text)
     return stem.with_suffix(".md")

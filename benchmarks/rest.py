@@ -13,14 +13,15 @@ TIMEOUT = 120
 
 
 class Rest(msgspec.Struct):
-    """Address and token of a gateway on loopback."""
+    """Address and token of a gateway."""
 
     port: int
     token: str
+    host: str = "127.0.0.1"
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The decoded answer, None when empty; RuntimeError with status and body when it is an error."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
         try:
             headers = {"Authorization": f"token {self.token}"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)

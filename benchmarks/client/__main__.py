@@ -19,6 +19,7 @@ MEASUREMENTS: dict[str, Callable[..., dict[str, Any]]] = {
     "ask": traffic.ask,
     "failover": fleet.failover,
     "flood": traffic.flood,
+    "follow": fleet.follow,
     "hold": fleet.hold,
     "listing": traffic.listing,
     "restart": starts.restart,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import selectors
 import sys
+import threading
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from benchmarks.client.websocket import ConnectionClosedError
 SMALL_BUFFER = 8192
 RETRY_EVERY = 0.02
 """Seconds between attempts to come back to a gateway that is gone."""
+ENDLESS = 1_000_000
 DEADLINE = 120
 """Seconds after which what has not come is lost."""
 
@@ -63,6 +65,10 @@ class Listener:
         self._expected = 0
         self.back_at = 0.0
         """When the first message after the loss of the gateway came; monotonic seconds."""
+        self.gaps: list[float] = []
+        """Seconds from the last message of a lost connection to the first new one after it."""
+        self._line_at = 0.0
+        self._line_was_before_a_loss = False
         self.cut_off = False
         self.idle = False
         self.duplicates = 0
@@ -74,6 +80,11 @@ class Listener:
     @property
     def started(self) -> bool:
         return self._expected > 0
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing new has come since the last loss."""
+        return self._line_was_before_a_loss
 
     def read(self) -> None:
         """Take what has arrived; raises what says that the gateway is gone."""
@@ -91,7 +102,7 @@ class Listener:
 
     def drop(self) -> None:
         self._websocket.close()
-        self.cut_off = True
+        self.cut_off = self._line_was_before_a_loss = True
 
     def finish(self) -> None:
         self.lost += self._count - self._expected
@@ -103,8 +114,17 @@ class Listener:
             number = int(message.msg_id.rpartition("-")[2])
             self.duplicates += number < self._expected
             self.lost += max(0, number - self._expected)
-            self._expected = max(self._expected, number + 1)
+            if number >= self._expected:
+                self._expected = number + 1
+                self._note_line()
         self.idle = self.idle or message.says_idle()
+
+    def _note_line(self) -> None:
+        now = time.monotonic()
+        if self._line_was_before_a_loss:
+            self.gaps.append(now - self._line_at)
+            self._line_was_before_a_loss = False
+        self._line_at = now
 
 
 def failover(peers: list[Peer], count: int, seconds: float) -> dict[str, Any]:
@@ -136,6 +156,41 @@ def failover(peers: list[Peer], count: int, seconds: float) -> dict[str, Any]:
             (listener.back_at or time.monotonic() for listener in listeners if listener.cut_off), default=0.0
         ),
     }
+
+
+def follow(peers: list[Peer], seconds: float) -> dict[str, Any]:
+    """Every kernel ticks, every client comes back whenever it is cut off, until a line comes on stdin.
+
+    A thread each: a client that waits for its gateway must not make the others wait.
+    """
+    listeners = [Listener(peer, ENDLESS, seconds) for peer in peers]
+    ended = threading.Event()
+    threads = [threading.Thread(target=listen, args=(listener, ended)) for listener in listeners]
+    for thread in threads:
+        thread.start()
+    while not all(listener.started for listener in listeners):
+        time.sleep(RETRY_EVERY)
+    report(ticking=len(listeners))
+    sys.stdin.readline()
+    ended.set()
+    for thread in threads:
+        thread.join()
+    return {
+        "gaps": [gap for listener in listeners for gap in listener.gaps],
+        "lost": sum(listener.lost for listener in listeners),
+        "duplicates": sum(listener.duplicates for listener in listeners),
+        "silent": sum(listener.silent for listener in listeners),
+    }
+
+
+def listen(listener: Listener, ended: threading.Event) -> None:
+    while not ended.is_set():
+        try:
+            listener.read()
+        except (OSError, ConnectionClosedError):
+            listener.drop()
+            while not ended.is_set() and not listener.reconnect():
+                time.sleep(RETRY_EVERY)
 
 
 def read_ready(selector: selectors.BaseSelector) -> list[Listener]:

@@ -27,7 +27,7 @@ def start(rest: Rest, spec: str, at_once: int) -> dict[str, Any]:
 
     def start_one() -> str:
         kernel_id = rest.start_kernel(spec)
-        peer = Peer("json", port=rest.port, token=rest.token, kernel_id=kernel_id)
+        peer = Peer("json", port=rest.port, token=rest.token, host=rest.host, kernel_id=kernel_id)
         first_result(connect(peer))
         return kernel_id
 

@@ -115,9 +115,9 @@ def flood(peer: Peer, msg_type: str, size: int, count: int) -> Result:
 
 def listing(rest: Rest, seconds: float) -> Result:
     """Answers to GET /api/kernels per second on one connection, one request at a time."""
-    head = f"GET /api/kernels HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: token {rest.token}\r\n\r\n"
+    head = f"GET /api/kernels HTTP/1.1\r\nHost: {rest.host}\r\nAuthorization: token {rest.token}\r\n\r\n"
     query = head.encode()
-    connection = socket.create_connection(("127.0.0.1", rest.port), 30)
+    connection = socket.create_connection((rest.host, rest.port), 30)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     start, cpu = time.perf_counter(), time.process_time()
     now = start

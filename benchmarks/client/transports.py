@@ -29,6 +29,7 @@ class Peer(msgspec.Struct):
     connection_file: str = ""
     port: int = 0
     token: str = ""
+    host: str = "127.0.0.1"
     kernel_id: str = ""
     session: str = ""
 
@@ -116,7 +117,7 @@ class Channels:
             headers["Sec-WebSocket-Protocol"] = messages.V1_SUBPROTOCOL
             self._opcode, self._encode, self._decode = BINARY, messages.encode_v1, messages.decode_v1
         target = f"/api/kernels/{peer.kernel_id}/channels?session_id={self._session}"
-        self._websocket = WebSocket(peer.port, target, headers, buffer_size)
+        self._websocket = WebSocket((peer.host, peer.port), target, headers, buffer_size)
 
     def fileno(self) -> int:
         return self._websocket.fileno()

@@ -26,13 +26,15 @@ class ConnectionClosedError(Exception):
 class WebSocket:
     """A connected websocket; `receive()` blocks until at least one byte has arrived."""
 
-    def __init__(self, port: int, target: str, headers: dict[str, str], buffer_size: int = 1 << 18) -> None:
+    def __init__(
+        self, address: tuple[str, int], target: str, headers: dict[str, str], buffer_size: int = 1 << 18
+    ) -> None:
         self._view = memoryview(bytearray(buffer_size))
         self._start = self._end = 0
         self._fragments = b""
-        self._socket = socket.create_connection(("127.0.0.1", port), RECEIVE_TIMEOUT)
+        self._socket = socket.create_connection(address, RECEIVE_TIMEOUT)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._handshake(target, headers)
+        self._handshake(target, {"Host": address[0], **headers})
         # A Python-level timeout would cost one more system call for every receive.
         self._socket.settimeout(None)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval)
@@ -67,7 +69,6 @@ class WebSocket:
 
     def _handshake(self, target: str, headers: dict[str, str]) -> None:
         fixed = {
-            "Host": "127.0.0.1",
             "Connection": "Upgrade",
             "Upgrade": "websocket",
             "Sec-WebSocket-Version": "13",

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import processes
-from benchmarks.bench import IPYKERNEL, NULL, Bench
+from benchmarks.bench import IPYKERNEL, NULL, Run
 from benchmarks.report import Row
 
 PROTOCOLS = {"json": "JSON", "v1": "v1"}
@@ -14,12 +14,11 @@ MICROSECONDS = 1e6
 STREAM_SIZE = 20
 """Characters of a small stream message."""
 MEGABYTE = 1_000_000
-PRINT_PID = {NULL: "pid", IPYKERNEL: "import os; print(os.getpid())"}
 
 Runs = dict[str, list[dict[str, Any]]]
 
 
-def roundtrip(bench: Bench) -> list[Row]:
+def roundtrip(bench: Run) -> list[Row]:
     """An execute_request that costs the kernel nothing, until both its reply and idle are here."""
     runs = interleaved(bench, "roundtrip", NULL, repeats=3, code="nothing", count=200 if bench.quick else 2000)
     rows = []
@@ -32,7 +31,7 @@ def roundtrip(bench: Bench) -> list[Row]:
     return rows
 
 
-def roundtrip_ipykernel(bench: Bench) -> list[Row]:
+def roundtrip_ipykernel(bench: Run) -> list[Row]:
     """The same with the kernel that most people use."""
     runs = interleaved(bench, "roundtrip", IPYKERNEL, repeats=3, code="pass", count=50 if bench.quick else 300)
     floor = middle(runs, "zmq", "p50") * 1e3
@@ -42,7 +41,7 @@ def roundtrip_ipykernel(bench: Bench) -> list[Row]:
     ]
 
 
-def stream(bench: Bench) -> list[Row]:
+def stream(bench: Run) -> list[Row]:
     """One cell that writes small stream messages as fast as it can: rate, loss, order, CPU of each part."""
     count = 20_000 if bench.quick else 40_000
     runs = interleaved(
@@ -79,7 +78,7 @@ def stream(bench: Bench) -> list[Row]:
     return rows
 
 
-def display(bench: Bench) -> list[Row]:
+def display(bench: Run) -> list[Row]:
     """One cell that displays megabytes."""
     count = 30 if bench.quick else 100
     runs = interleaved(bench, "flood", NULL, repeats=3, msg_type="display_data", size=MEGABYTE, count=count)
@@ -99,19 +98,21 @@ def display(bench: Bench) -> list[Row]:
     ]
 
 
-def interleaved(bench: Bench, measurement: str, spec: str, *, repeats: int, **parameters: Any) -> Runs:
+def interleaved(bench: Run, measurement: str, spec: str, *, repeats: int, **parameters: Any) -> Runs:
     """Floor, JSON, v1, floor, JSON, v1, …: what changes on the machine meanwhile changes for all."""
     runs: Runs = {protocol: [] for protocol in ("zmq", *PROTOCOLS)}
-    agent = bench.agent_of(bench.peer(spec, "v1"), PRINT_PID[spec])
+    parts = bench.parts(spec)
     for _ in range(repeats):
         for protocol, done in runs.items():
             peer = bench.peer(spec, protocol)
-            before = processes.cpu_seconds(bench.gateway.pid), processes.cpu_seconds(agent)
+            before = {part: cpu_of(pids) for part, pids in parts.items()}
             run = bench.measure(measurement, peer=peer, **parameters)
-            run["gateway_cpu"] = processes.cpu_seconds(bench.gateway.pid) - before[0]
-            run["agent_cpu"] = processes.cpu_seconds(agent) - before[1]
-            done.append(run)
+            done.append(run | {f"{part}_cpu": cpu_of(pids) - before[part] for part, pids in parts.items()})
     return runs
+
+
+def cpu_of(pids: list[int]) -> float:
+    return sum(map(processes.cpu_seconds, pids))
 
 
 def middle(runs: Runs, protocol: str, key: str) -> float:

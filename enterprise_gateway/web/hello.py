@@ -29,10 +29,13 @@ def make_hello_app(registry: Registry, announce: Callable[[str, str], None]) -> 
         try:
             said = msgspec.json.decode(await request.read(), type=Hello)
             ipaddress.ip_address(said.host)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return web.Response(status=400, text="a hello has a host, a port and a proof\n")
-        if not _is_true(registry, kernel_id, said):
-            # Also what an agent gets that was quicker than the answer to the creation of its pod; it tries again.
+        try:
+            true = _is_true(registry, kernel_id, said)
+        except NotReady as error:  # the agent asks again
+            return web.Response(status=503, text=f"{error.message}\n")
+        if not true:
             return web.Response(status=404, text="no such kernel, or not its proof\n")
         announce(kernel_id, said.host)
         return web.Response(status=204)
@@ -43,11 +46,12 @@ def make_hello_app(registry: Registry, announce: Callable[[str, str], None]) -> 
 
 
 def _is_true(registry: Registry, kernel_id: str, said: Hello) -> bool:
-    try:
-        observed = registry.lookup(kernel_id)
-        if observed is None:
-            return False
-        token = registry.secrets(observed.record).token.reveal()
-    except (NotReady, KernelUnresponsive):
+    observed = registry.lookup(kernel_id)
+    if observed is None:
         return False
-    return hmac.compare_digest(hello_proof(token, kernel_id, said.host, said.port), said.proof)
+    try:
+        token = registry.secrets(observed.record).token.reveal()
+    except KernelUnresponsive:  # the key it was made with is no longer among the keys
+        return False
+    expected = hello_proof(token, kernel_id, said.host, said.port)
+    return hmac.compare_digest(expected.encode(), said.proof.encode())

@@ -7,24 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from support.channels import Channels, Message
+from support.channels import Channels
 from support.deployed import Deployed
-from support.follower import Follower
 from support.rest import answer_of
 from support.wait import eventually
 
 pytestmark = pytest.mark.cluster
-
-
-COUNTING = """
-import pathlib, time
-number = 0
-while not pathlib.Path("/tmp/stop").exists():
-    print(number, flush=True)
-    number += 1
-    time.sleep(0.01)
-print("end", flush=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -92,84 +80,3 @@ def test_a_changed_config_map_is_a_changed_kernel_spec_without_a_restart(deploye
 
     eventually(shown, deadline=150.0)
     assert deployed.replicas() == before
-
-
-class TestNetwork:
-    """What a kernel's pod can and cannot reach."""
-
-    def test_a_kernel_does_not_reach_another_kernels_agent(self, deployed: Deployed, kernel_id: str) -> None:
-        other = deployed.rest.start_kernel("python_kubernetes")
-        # A gateway is told of a pod before the network is, and its rules hold from then on.
-        address = eventually(lambda: deployed.namespace.kernel_pod(other)["status"].get("podIP"))
-        eventually(lambda: not reaches(deployed, kernel_id, address, 8443))
-        deployed.rest.shut_down(other)
-
-    def test_a_kernel_reaches_the_gateway_but_not_its_operations(self, deployed: Deployed, kernel_id: str) -> None:
-        replica = deployed.namespace.get("pod", deployed.replicas()[0])["status"]["podIP"]
-        assert reaches(deployed, kernel_id, replica, 8888)
-        assert reaches(deployed, kernel_id, replica, 8877)
-        assert not reaches(deployed, kernel_id, replica, 8889)
-
-    def test_a_kernel_finds_names_and_has_no_token_of_the_cluster(self, deployed: Deployed, kernel_id: str) -> None:
-        with Channels.of(deployed, kernel_id) as channels:
-            assert (
-                channels.execute("import socket; socket.gethostbyname('kubernetes.default.svc')").reply["status"]
-                == "ok"
-            )
-            said = channels.execute("import os; print(os.path.exists('/var/run/secrets/kubernetes.io'))")
-        assert said.text.strip() == "False"
-
-
-class TestReplicas:
-    """Gateways come and go."""
-
-    def test_a_running_cell_outlives_the_replacement_of_every_replica(self, deployed: Deployed, kernel_id: str) -> None:
-        follower = Follower(deployed, kernel_id, is_end_of_cell, session_id="follower")
-        channels = eventually(lambda: follower.channels)
-        channels.send_code(COUNTING)
-        before = set(deployed.replicas())
-        deployed.restart()
-        assert not before & set(deployed.replicas())
-        eventually(lambda: len(follower.connections) > 1)
-        deployed.namespace.execute(pod_name(deployed, kernel_id), "touch", "/tmp/stop", container="kernel")
-        messages = follower.finish()
-        lines = "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream").split()
-        assert lines == [*map(str, range(len(lines) - 1)), "end"]
-
-    def test_the_service_answers_while_a_replica_is_killed(self, deployed: Deployed, kernel_id: str) -> None:
-        killed = deployed.replicas()[0]
-        deployed.kill_replica(killed)
-        eventually(lambda: kernel_id in shown_kernels(deployed))
-        deployed.until_rolled_out()
-        assert killed not in deployed.replicas()
-        with Channels.of(deployed, kernel_id) as channels:
-            assert channels.execute("print(6 * 7)").text.strip() == "42"
-
-
-def is_end_of_cell(message: Message) -> bool:
-    """True of the idle that ends an execute request."""
-    of_cell = message["parent_header"].get("msg_type") == "execute_request"
-    return of_cell and message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
-
-
-def shown_kernels(deployed: Deployed) -> set[str]:
-    """The ids of all kernels; none while the Service still knows a replica that has just been killed."""
-    try:
-        return deployed.rest.kernel_ids()
-    except requests.ConnectionError:
-        return set()
-
-
-def pod_name(deployed: Deployed, kernel_id: str) -> str:
-    return str(deployed.namespace.kernel_pod(kernel_id)["metadata"]["name"])
-
-
-def reaches(deployed: Deployed, kernel_id: str, address: str, port: int) -> bool:
-    """Whether a kernel can open a TCP connection."""
-    with Channels.of(deployed, kernel_id) as channels:
-        said = channels.execute(
-            f"import socket\n"
-            f"try:\n    socket.create_connection(({address!r}, {port}), timeout=3).close(); print('reached')\n"
-            f"except OSError as error: print(error)"
-        )
-    return said.text.strip() == "reached"

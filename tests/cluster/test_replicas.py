@@ -118,24 +118,32 @@ class TestEqual:
             assert requests_to(unpinned, replica) > used[replica.name], "only one replica was asked"
 
 
-def kill_the_process(deployed: Deployed) -> None:
-    for name in deployed.replicas()[:1]:
-        kill_container(deployed.namespace.get("pod", name), "enterprise-gateway")
+def kill_the_process(deployed: Deployed, replica: str) -> None:
+    kill_container(deployed.namespace.get("pod", replica), "enterprise-gateway")
+    eventually(lambda: not is_ready(deployed, replica))
     deployed.until_rolled_out()
 
 
-def kill_the_pod(deployed: Deployed) -> None:
-    deployed.kill_replica(deployed.replicas()[0])
+def kill_the_pod(deployed: Deployed, replica: str) -> None:
+    deployed.kill_replica(replica)
     deployed.until_rolled_out()
 
 
-def delete_the_pod(deployed: Deployed) -> None:
-    deployed.stop_replica(deployed.replicas()[0])
+def delete_the_pod(deployed: Deployed, replica: str) -> None:
+    deployed.stop_replica(replica)
     deployed.until_rolled_out()
 
 
-def scale_to_one_to_three_and_back(deployed: Deployed) -> None:
+def restart_them_all(deployed: Deployed, _: str) -> None:
+    deployed.restart()
+
+
+def scale_to_one_to_three_and_back(deployed: Deployed, _: str) -> None:
     for number in (1, 3, 1, 2):
+        # Fewer means the oldest ones here: those that clients use.
+        for replica, cost in zip(oldest_first(deployed), itertools.count(-100), strict=False):
+            annotation = f"controller.kubernetes.io/pod-deletion-cost={cost}"
+            deployed.namespace.kubectl("annotate", "--overwrite", "pod", replica, annotation)
         deployed.scale(number)
         eventually(lambda wanted=number: len(deployed.replicas()) == wanted)
 
@@ -145,20 +153,20 @@ class TestFailover:
 
     @pytest.mark.parametrize(
         "disturb",
-        [kill_the_process, kill_the_pod, delete_the_pod, Deployed.restart, scale_to_one_to_three_and_back],
+        [kill_the_process, kill_the_pod, delete_the_pod, restart_them_all, scale_to_one_to_three_and_back],
         ids=lambda disturb: disturb.__name__,
     )
     def test_no_kernel_and_no_line_is_lost(
-        self, deployed: Deployed, kernel_ids: list[str], disturb: Callable[[Deployed], None]
+        self, deployed: Deployed, kernel_ids: list[str], disturb: Callable[[Deployed, str], None]
     ) -> None:
         streams = [
             Stream(deployed, kernel_id, **options)
             for kernel_id, options in zip(kernel_ids, itertools.cycle([{}, {"subprotocols": [V1]}]), strict=False)
         ]
         before = [pod_name(deployed, kernel_id) for kernel_id in kernel_ids]
-        # Both replicas get their turn, wherever the Service sent the clients.
-        for _ in deployed.replicas():
-            disturb(deployed)
+        # Each replica gets its turn, wherever the Service sent the clients.
+        for replica in deployed.replicas():
+            disturb(deployed, replica)
             for stream in streams:
                 stream.goes_on()
         gaps = [stream.gap for stream in streams]
@@ -229,6 +237,16 @@ def connected(deployed: Deployed, kernel_id: str, session_id: str) -> Channels |
         return Channels.of(deployed, kernel_id, session_id=session_id)
     except OSError:
         return None
+
+
+def oldest_first(deployed: Deployed) -> list[str]:
+    born = {name: deployed.namespace.get("pod", name)["metadata"]["creationTimestamp"] for name in deployed.replicas()}
+    return sorted(born, key=lambda name: born[name])
+
+
+def is_ready(deployed: Deployed, replica: str) -> bool:
+    (status,) = deployed.namespace.get("pod", replica)["status"]["containerStatuses"]
+    return bool(status["ready"])
 
 
 def pod_name(deployed: Deployed, kernel_id: str) -> str:

@@ -50,14 +50,16 @@ class TestOneKernel:
     """What a start makes."""
 
     @pytest.fixture(scope="class")
-    def kernel_id(self, gateway: Outside) -> Iterator[str]:
+    @classmethod
+    def kernel_id(cls, gateway: Outside) -> Iterator[str]:
         env = {"KERNEL_USERNAME": USER, "KERNEL_WORD": WORD}
         kernel_id = gateway.rest.start_kernel("python", env=env)
         yield kernel_id
         gateway.rest.shut_down(kernel_id)
 
     @pytest.fixture(scope="class")
-    def pod(self, gateway: Outside, kernel_id: str) -> Object:
+    @classmethod
+    def pod(cls, gateway: Outside, kernel_id: str) -> Object:
         return gateway.pod(kernel_id)
 
     def test_it_is_one_pod_and_one_secret_that_the_pod_owns(
@@ -115,7 +117,8 @@ class TestUserNames:
     """Any text is a user's name, and each user's pods can be told from the others'."""
 
     @pytest.fixture(scope="class")
-    def pods(self, parking: Outside) -> dict[str, Object]:
+    @classmethod
+    def pods(cls, parking: Outside) -> dict[str, Object]:
         """The pods of users whose names are no names of pods, by user."""
         users = ["j.doe", "j-doe", "J Doe", "j--doe", "用户", "...", "-", "a" * 300, "a" * 299, "../../etc", "x\t{{y}}"]
         with ThreadPoolExecutor(4) as pool:

@@ -44,7 +44,8 @@ class _Watch:
     query: dict[str, str]
     revision: int
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    extra: list[Object] = field(default_factory=list)
+    lines: list[Object] = field(default_factory=list)
+    """To be sent; an empty one breaks the connection."""
     closed: bool = False
 
 
@@ -202,7 +203,8 @@ class FakeApi:
     def send_event(self, event: Object) -> None:
         """Tell every watch this, whatever it is; an ERROR ends them."""
         for watch in self._watches:
-            watch.extra.append(event)
+            self._collect(watch)
+            watch.lines.append(event)
         self._wake()
 
     def send_error(self, code: int, reason: str, message: str) -> None:
@@ -318,7 +320,7 @@ class FakeApi:
         watch = _Watch(of, request.query, int(request.query.get("resourceVersion", self.store.revision)))
         writer.write(WATCH_HEAD)
         if watch.revision < self.store.compacted:
-            watch.extra.append({"type": "ERROR", "object": status(Refusal(410, "Expired", "too old resource version"))})
+            watch.lines.append({"type": "ERROR", "object": status(Refusal(410, "Expired", "too old resource version"))})
         self._watches.add(watch)
         self._news.set()
         gone = asyncio.ensure_future(reader.read(1))
@@ -336,20 +338,24 @@ class FakeApi:
     async def _tell(self, watch: _Watch, writer: asyncio.StreamWriter, gone: asyncio.Future[bytes]) -> None:
         while not watch.closed and not gone.done():
             watch.news.clear()
+            self._collect(watch)
             if not self.silent:
-                for change in self.store.since(watch.revision):
-                    watch.revision = change.revision
-                    if (event := _seen(watch, change)) is not None:
-                        writer.write(event_chunk(event) * (2 if self.repeats_events else 1))
-                for event in watch.extra:
+                for event in watch.lines:
                     if not event:
                         raise _HangUp
                     writer.write(event_chunk(event))
                     watch.closed |= event["type"] == "ERROR"
-                watch.extra.clear()
+                watch.lines.clear()
             await writer.drain()
             if not watch.closed:
                 await watch.news.wait()
+
+    def _collect(self, watch: _Watch) -> None:
+        """Queue the changes that a watch has not been told of yet."""
+        for change in self.store.since(watch.revision):
+            watch.revision = change.revision
+            if (event := _seen(watch, change)) is not None:
+                watch.lines += [event] * (2 if self.repeats_events else 1)
 
     def _changed(self, each: Object) -> Object:
         self._wake()

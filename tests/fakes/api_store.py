@@ -44,7 +44,7 @@ class Snapshot(NamedTuple):
 
 
 class Store:
-    """The objects of all namespaces. `history` holds every change after revision `compacted`."""
+    """The objects of all namespaces, and every change; a watch may begin at revision `compacted` or later."""
 
     def __init__(self) -> None:
         self.revision = 1000
@@ -68,6 +68,7 @@ class Store:
         """Go back to an earlier state, revision included, as a restored etcd does."""
         self.revision, objects = backup
         self.objects = {of: dict(found) for of, found in objects.items()}
+        self.history = [change for change in self.history if change.revision <= self.revision]
         self.compact()
 
     def since(self, revision: int) -> Iterator[Change]:
@@ -76,9 +77,8 @@ class Store:
         return (self.history[index] for index in range(first, len(self.history)))
 
     def compact(self) -> None:
-        """Forget the history: whoever asks for it has to list again."""
+        """Forget the history: who asks for it has to list again. Watches that are open have it still."""
         self.compacted = self.revision
-        self.history.clear()
 
     def create(self, of: Collection, body: Object) -> Object:
         metadata = dict(body.get("metadata", {}))

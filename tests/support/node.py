@@ -51,6 +51,12 @@ class Control:
     def __init__(self, command: str) -> None:
         self._command = shlex.split(command)
 
+    @classmethod
+    def from_environment(cls) -> Control | None:
+        """That of CLUSTER_COMMAND; None where it is not set."""
+        command = os.environ.get("CLUSTER_COMMAND", "")
+        return cls(command) if command else None
+
     def stop(self, part: str) -> None:
         self._run("stop", part)
 

@@ -23,6 +23,7 @@ class Stream:
         self._kernel_id = kernel_id
         self._stop = f"/tmp/stop-{uuid.uuid4().hex}"
         self._asked = ""
+        self._awaited = {"execute_reply", "idle"}
         self._times: list[float] = []
         self.follower = Follower(deployed, kernel_id, self._is_last, session_id=uuid.uuid4().hex, **options)
         channels = eventually(lambda: self.follower.channels)
@@ -64,5 +65,6 @@ class Stream:
 
     def _is_last(self, message: Message) -> bool:
         self._times.append(time.monotonic())
-        idle = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
-        return bool(self._asked) and idle and message["parent_header"].get("msg_id") == self._asked
+        if self._asked and message["parent_header"].get("msg_id") == self._asked:
+            self._awaited -= {message["msg_type"], message["content"].get("execution_state")}
+        return not self._awaited

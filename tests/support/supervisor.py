@@ -37,7 +37,9 @@ def supervisor_command(root: Path, shell: Sequence[str]) -> list[str]:
 
 
 def end_session(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads its session, and whatever has descended from it."""
+    """Kill a process that leads its session, and whatever has descended from it; stopped, it starts nothing new."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGSTOP)
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""What the Kubernetes API server's answers mean: objects, errors, the lines of a watch. Bytes in, structs or errors out.
+"""What the Kubernetes API server's answers mean: objects, pages, errors, lines of a watch. Bytes in, structs out.
 
 Knows no connection, no loop and no clock; which fields of an object matter is the caller's struct's business.
 """
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class ApiError(GatewayError):
-    """The API server understood and refused (4xx)."""
+    """The API server understood and refused (4xx), or ended a watch with an error."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         self.status = status
@@ -77,18 +77,45 @@ class _Mark(msgspec.Struct):
     metadata: ListMetadata
 
 
-class Page(msgspec.Struct):
+class _Page(msgspec.Struct):
     metadata: ListMetadata
     items: list[msgspec.Raw]
 
 
+class Page(NamedTuple, Generic[T]):
+    """A part of a list."""
+
+    items: list[T]
+    resource_version: str
+    continue_: str
+    """What to ask the next page with; empty in the last one."""
+
+
 def decode(answer: bytes, kind: type[T], *, maybe_done: bool = False) -> T:
-    with sensible(maybe_done=maybe_done):
+    """Read an object.
+
+    Raises:
+        ApiUnavailable: it is none; with `maybe_done` as given.
+    """
+    with _sensible(maybe_done=maybe_done):
         return msgspec.json.decode(answer, type=kind)
 
 
+def decode_page(answer: bytes, kind: type[T]) -> Page[T]:
+    """Read a part of a list.
+
+    Raises:
+        ApiUnavailable: it is none.
+    """
+    decoder = msgspec.json.Decoder(kind)
+    with _sensible():
+        page = msgspec.json.decode(answer, type=_Page)
+        items = [decoder.decode(item) for item in page.items]
+    return Page(items, page.metadata.resource_version, page.metadata.continue_)
+
+
 @contextmanager
-def sensible(*, maybe_done: bool = False) -> Iterator[None]:
+def _sensible(*, maybe_done: bool = False) -> Iterator[None]:
     try:
         yield
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -118,7 +145,14 @@ def _refusal(status: Status) -> ApiError:
 
 
 def watch_event(line: bytes, decoder: msgspec.json.Decoder[T]) -> WatchEvent[T] | Bookmark:
-    with sensible():
+    """Read a line of a watch.
+
+    Raises:
+        Expired: it says that the watch began too far back.
+        ApiError: it says that the watch has failed.
+        ApiUnavailable: it is none.
+    """
+    with _sensible():
         event = _LINE.decode(line)
         match event.type:
             case EventType.ERROR:

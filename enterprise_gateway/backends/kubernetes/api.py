@@ -32,11 +32,10 @@ from enterprise_gateway.backends.kubernetes.answers import (
     ApiUnavailable,
     Bookmark,
     Expired,
-    Page,
     WatchEvent,
     decode,
+    decode_page,
     failure,
-    sensible,
     watch_event,
 )
 from enterprise_gateway.backends.kubernetes.objects import Status
@@ -166,23 +165,21 @@ class KubernetesApi:
 
     async def list(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> tuple[list[T], str]:
         """Read a whole collection, as it is now, and its resource version, from which a watch may go on."""
-        decode = msgspec.json.Decoder(kind).decode
         found: list[T] = []
         page_query = {**(query or {}), "limit": str(PAGE)}
         while True:
             try:
-                page = decode(await self._call("GET", path, page_query), Page)
+                page = decode_page(await self._call("GET", path, page_query), kind)
             except Expired:
                 if "continue" not in page_query:
                     raise
                 # The next page belongs to a history that is gone by now; a list without pages cannot expire.
                 found, page_query = [], dict(query or {})
                 continue
-            with sensible():
-                found += [decode(item) for item in page.items]
-            if not page.metadata.continue_:
-                return found, page.metadata.resource_version
-            page_query["continue"] = page.metadata.continue_
+            found += page.items
+            if not page.continue_:
+                return found, page.resource_version
+            page_query["continue"] = page.continue_
 
     @asynccontextmanager
     async def watch(

@@ -18,31 +18,27 @@ import msgspec
 
 from enterprise_gateway.aio import Changes, Tasks
 from enterprise_gateway.backends.base import Admission, Launch
-from enterprise_gateway.backends.kubernetes.api import ApiError, ApiUnavailable, KubernetesApi
+from enterprise_gateway.backends.kubernetes.answers import ApiError, ApiUnavailable
+from enterprise_gateway.backends.kubernetes.api import KubernetesApi
 from enterprise_gateway.backends.kubernetes.informer import Informer
-from enterprise_gateway.backends.kubernetes.objects import Event, Metadata, Pod
+from enterprise_gateway.backends.kubernetes.objects import Event, Pod
 from enterprise_gateway.backends.kubernetes.observe import END_ANNOTATION, Observation, StartPatience
+from enterprise_gateway.backends.kubernetes.paths import KERNEL_PODS, POD_EVENTS, events_path, pod_path, pods_path
 from enterprise_gateway.backends.kubernetes.plan import Planner
-from enterprise_gateway.backends.kubernetes.pod import RECORD_ANNOTATION, PodPlan, make_pod, make_secret
-from enterprise_gateway.backends.kubernetes.view import KernelView, kernel_id_of, read_record
+from enterprise_gateway.backends.kubernetes.pod import RECORD_ANNOTATION
+from enterprise_gateway.backends.kubernetes.starts import ORDER_SECONDS, PodStarts
+from enterprise_gateway.backends.kubernetes.view import KernelView, is_newer, kernel_id_of
 from enterprise_gateway.core.records import EndReport, KernelRecord, ObservedKernel, Phase
-from enterprise_gateway.errors import BackendUnavailable, KernelNotFound, StartFailed
+from enterprise_gateway.errors import BackendUnavailable, KernelNotFound
 
 log = logging.getLogger(__name__)
 
-PODS = {"labelSelector": "app=enterprise-gateway,component=kernel"}
-EVENTS = {"fieldSelector": "involvedObject.kind=Pod"}
 SWEEP_SECONDS = 5.0
-ORDER_SECONDS = 5.0
-"""How long a new pod may take to appear in the watch."""
-SECRET_SECONDS = 10.0
-"""How long a kernel's Secret waits for one of the same name that is being collected."""
 EVENTS_SECONDS = 30.0
 """How long a verdict waits for the watch of events, which may tell why a start takes longer."""
-DOUBT_SECONDS = 600.0
-"""How long a request may take to be carried out after it was given up."""
-UPDATE_TRIES = CREATE_TRIES = 10
-BUSY_PAUSE = 0.1
+GONE_SECONDS = 60.0
+"""How long an answer about a pod may be under way after its end."""
+UPDATE_TRIES = 10
 LOG_LINES = 200
 LOG_BYTES = 64 * 1024
 HTTP_BAD_REQUEST, HTTP_NOT_FOUND, HTTP_CONFLICT = 400, 404, 409
@@ -71,13 +67,12 @@ class KubernetesBackend:
         self._starting: set[str] = set()
         self._ending: set[str] = set()
         """Uids of pods whose end is being recorded."""
-        self._doubts: dict[str, float] = {}
-        """By pod name: the `created` of starts whose pod may exist although nobody could be told so."""
-        self._unwanted: dict[str, Pod] = {}
-        """By uid: pods of starts that failed, which could not be taken back."""
         names = list(dict.fromkeys(namespaces))
-        self._pods = {name: Informer(api, _pods_path(name), Pod, PODS, self._pod_changed) for name in names}
-        self._events = {name: Informer(api, _events_path(name), Event, EVENTS, self._view.put_event) for name in names}
+        self._pods = {name: Informer(api, pods_path(name), Pod, KERNEL_PODS, self._pod_changed) for name in names}
+        self._starts = PodStarts(api, self._view, self._pods, self._changes, self._tasks)
+        self._events = {
+            name: Informer(api, events_path(name), Event, POD_EVENTS, self._view.put_event) for name in names
+        }
 
     @property
     def same_machine(self) -> bool:
@@ -129,7 +124,7 @@ class KubernetesBackend:
             raise BackendUnavailable("The Kubernetes API server cannot be reached; running kernels are not affected")
         self._starting.add(kernel_id)
         try:
-            return await self._create(plan, admit)
+            return await self._starts.start(plan, admit)
         finally:
             self._starting.discard(kernel_id)
             self._changes.notify(kernel_id)
@@ -172,7 +167,7 @@ class KubernetesBackend:
             raise KernelNotFound(kernel_id)
         query = {"container": "kernel", "tailLines": str(LOG_LINES), "limitBytes": str(LOG_BYTES)}
         try:
-            return await self._api.text(f"{_pod_path(held.pod.metadata)}/log", query)
+            return await self._api.text(f"{pod_path(held.pod.metadata)}/log", query)
         except ApiError as error:
             if error.status in (HTTP_BAD_REQUEST, HTTP_NOT_FOUND):  # it has not begun, or its node is gone
                 return observed.log_tail
@@ -182,132 +177,18 @@ class KubernetesBackend:
         """An agent has said that it listens at `host`."""
         self._view.announce(kernel_id, host)
 
-    # Starts.
-
-    async def _create(self, plan: PodPlan, admit: Admission | None) -> bool:
-        pod = await self._create_pod(plan)
-        if pod is None:
-            return False
-        self._view.put(pod)
-        try:
-            if admit is not None:
-                await self._admit(plan, pod, admit)
-            made = await self._create_secret(plan, pod)
-            if made and self._view.is_gone(pod):
-                raise StartFailed("The kernel was shut down while it started")
-        except BaseException:
-            await asyncio.shield(self._tasks.spawn(self._withdraw(pod), f"withdrawal of {pod.metadata.name}"))
-            raise
-        if not made:
-            await self._withdraw(pod)
-        return made
-
-    async def _create_pod(self, plan: PodPlan) -> Pod | None:
-        """The pod; None when there is one of its name."""
-        path, body = _pods_path(plan.namespace), make_pod(plan)
-        for _ in range(CREATE_TRIES):
-            try:
-                return await self._api.create(path, body, Pod)
-            except ApiError as error:
-                if error.status != HTTP_CONFLICT:
-                    raise StartFailed(f"Kubernetes refused the kernel's pod: {error.message}") from None
-                if error.reason == "AlreadyExists":
-                    return None
-            except ApiUnavailable as error:
-                if error.maybe_done:
-                    self._doubt(plan)
-                raise
-            except asyncio.CancelledError:
-                self._doubt(plan)
-                raise
-            await asyncio.sleep(BUSY_PAUSE)  # a quota's count was being changed by others
-        raise BackendUnavailable("Kubernetes has too many starts at once to count them; ask again")
-
-    async def _admit(self, plan: PodPlan, pod: Pod, admit: Admission) -> None:
-        """Ask about the kernels that came before this one, in the order in which the whole cluster sees them.
-
-        Of two replicas that race for the last place both know who was first. A pod without its Secret cannot start, so
-        it does not matter that it is there for a moment.
-        """
-        try:
-            async with asyncio.timeout(ORDER_SECONDS):
-                watched = self._pods[plan.namespace].objects
-                while (shown := watched.get(plan.pod_name)) is None or shown.metadata.uid != pod.metadata.uid:
-                    if self._view.is_gone(pod):
-                        raise StartFailed("The kernel was shut down while it started")
-                    await self._changes.wait(plan.record.kernel_id)
-                for namespace in self._pods.keys() - {plan.namespace}:  # their watches may lag behind this one
-                    for other in (await self._api.list(_pods_path(namespace), Pod, PODS))[0]:
-                        self._view.put(other)
-        except TimeoutError:
-            raise BackendUnavailable("The Kubernetes API server does not tell what it creates; ask again") from None
-        except ApiError as error:
-            raise StartFailed(f"Kubernetes refused to list the pods of kernels: {error.message}") from None
-        admit(self._view.created_before(pod))
-
-    async def _create_secret(self, plan: PodPlan, pod: Pod) -> bool:
-        """The Secret's name is the kernel's id: False when a pod of another name got it first."""
-        path = f"/api/v1/namespaces/{plan.namespace}/secrets"
-        body = make_secret(plan, pod.metadata)
-        pause, until = 0.05, time.monotonic() + SECRET_SECONDS
-        while True:
-            try:
-                await self._api.create(path, body, _Created)
-            except ApiError as error:
-                if error.status != HTTP_CONFLICT:
-                    raise StartFailed(f"Kubernetes refused the kernel's Secret: {error.message}") from None
-            else:
-                return True
-            # Another pod's, or one of a kernel that had this id before and is not collected yet.
-            if self._has_rival(pod) or time.monotonic() > until:
-                return False
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0)
-
-    def _has_rival(self, pod: Pod) -> bool:
-        others = [each.metadata for each in self._view.pods(kernel_id_of(pod)) if each.metadata.uid != pod.metadata.uid]
-        return any(other.deletion_timestamp is None for other in others)
-
-    def _doubt(self, plan: PodPlan) -> None:
-        """The pod of a start may come to be although the start has failed: then it must not stay."""
-        self._doubts[plan.pod_name] = plan.record.created
-        shown = self._pods[plan.namespace].objects.get(plan.pod_name)
-        if shown is not None:
-            self._settle_doubt(shown)
-
-    def _settle_doubt(self, pod: Pod) -> bool:
-        """Whether it is the pod of a start that has failed, which is taken back then."""
-        created = self._doubts.get(pod.metadata.name)
-        record = read_record(pod) if created is not None else None
-        if record is None or record.created != created:
-            return False
-        del self._doubts[pod.metadata.name]
-        self._view.drop(pod)
-        self._tasks.spawn(self._withdraw(pod), f"withdrawal of {pod.metadata.name}")
-        return True
-
-    async def _withdraw(self, pod: Pod) -> None:
-        """Take back the pod of a start that has failed; when that cannot be done now, the next sweep tries again."""
-        self._view.drop(pod)
-        self._unwanted[pod.metadata.uid] = pod
-        try:
-            await self._api.delete(_pod_path(pod.metadata), uid=pod.metadata.uid, grace=0)
-        except ApiUnavailable:
-            return
-        except ApiError as error:  # it ends by itself for want of its Secret
-            log.warning("The pod %s of a failed start stays: %s", pod.metadata.name, error.message)
-        del self._unwanted[pod.metadata.uid]
-
     # What the cluster says.
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        pod = new or old
+        assert pod is not None  # noqa: S101 - an informer tells of something
         if new is not None:
-            if not self._settle_doubt(new):
+            if not self._starts.takes_back(new):
                 # The informer goes back in time when the cluster itself was restored from a backup.
                 self._view.put(new, even_older=old is not None and is_newer(old, new))
-        elif old is not None:
-            self._view.drop(old)
-        self._changes.notify(kernel_id_of(new or old))
+        else:
+            self._view.drop(pod)
+        self._changes.notify(kernel_id_of(pod))
 
     def _failing(self, pod: Pod, seen: Observation, since: float) -> None:
         """Have a pod ended that cannot work any more, and its reason on record for everybody."""
@@ -348,11 +229,9 @@ class KubernetesBackend:
             return
         now = time.time()
         known = {pod.metadata.uid for pod in self._watched()}
-        self._view.forget_gone(known)
+        self._view.forget_gone(known, time.monotonic() - GONE_SECONDS)
         self._view.reconsider()
-        self._doubts = {name: created for name, created in self._doubts.items() if now - created < DOUBT_SECONDS}
-        for pod in list(self._unwanted.values()):
-            await self._withdraw(pod)
+        await self._starts.sweep(now)
         for kernel_id, observed in list(self.kernels.items()):
             held = self._view.held(kernel_id)
             if held is None:
@@ -374,7 +253,7 @@ class KubernetesBackend:
     async def _read_again(self, pod: Pod) -> None:
         """Read a pod about which the watch and an answer of the API server disagree."""
         try:
-            found = await self._api.get(_pod_path(pod.metadata), Pod)
+            found = await self._api.get(pod_path(pod.metadata), Pod)
         except ApiUnavailable:
             return
         except ApiError as error:
@@ -388,33 +267,17 @@ class KubernetesBackend:
     async def _patch(self, pod: Pod, change: dict[str, Any]) -> Pod:
         """Change a pod if it is still the version we know."""
         metadata = change.get("metadata", {}) | {"resourceVersion": pod.metadata.resource_version}
-        return await self._api.patch(_pod_path(pod.metadata), change | {"metadata": metadata}, Pod)
+        return await self._api.patch(pod_path(pod.metadata), change | {"metadata": metadata}, Pod)
 
     async def _delete(self, pod: Pod) -> None:
         """Delete a pod, with the time it needs to end; it is not seen here any more."""
-        await self._api.delete(_pod_path(pod.metadata), uid=pod.metadata.uid)
+        await self._api.delete(pod_path(pod.metadata), uid=pod.metadata.uid)
         self._view.drop(pod)
 
     def __repr__(self) -> str:
         return f"<KubernetesBackend {len(self.kernels)} kernels>"
 
 
-class _Created(msgspec.Struct):
-    """An answer of which nothing is read: a Secret's content stays where it is."""
-
-
 def _in_contact(informers: Mapping[str, Informer[Any]]) -> bool:
     """Whether the API server answered all of them when they last asked."""
     return all(informer.in_contact for informer in informers.values())
-
-
-def _pods_path(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/pods"
-
-
-def _events_path(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/events"
-
-
-def _pod_path(metadata: Metadata) -> str:
-    return f"{_pods_path(metadata.namespace)}/{metadata.name}"

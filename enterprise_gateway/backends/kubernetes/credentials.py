@@ -78,9 +78,9 @@ async def _make(api: KubernetesApi, path: str, namespace: str) -> _Secret | None
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": SECRET_NAME, "labels": {"app": "enterprise-gateway", "component": "enterprise-gateway"}},
-        "stringData": {
-            MASTER_KEY: secrets.token_bytes(KEY_BYTES).hex() + "\n",
-            AUTH_TOKEN: token_from(secrets.token_bytes(20)),
+        "data": {
+            MASTER_KEY: base64.b64encode(f"{secrets.token_hex(KEY_BYTES)}\n".encode()).decode(),
+            AUTH_TOKEN: base64.b64encode(token_from(secrets.token_bytes(20)).encode()).decode(),
         },
     }
     try:

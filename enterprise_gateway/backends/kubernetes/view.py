@@ -1,9 +1,9 @@
 """What is seen of the kernels in a cluster: pods, events about them and agents' own words go in, `kernels` comes out.
 
 Versions of a pod come from a watch and from answers of the API server, in any order, and never take the view
-backwards. What a pod means is `observe`'s to say. Whoever owns the view is told of pods that must be ended; that a kernel
-ended so is said when it is on record in the pod, for all replicas alike, and not before. Refuses to know the API server.
-One event loop; nothing here waits.
+backwards. What a pod means is `observe`'s to say. Whoever owns the view is told of pods that must be ended; that a
+kernel ended so is said when it is on record in the pod, for all replicas alike, and not before. Refuses to know the
+API server. One event loop; nothing here waits.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from enterprise_gateway.core.records import KernelRecord, ObservedKernel, Phase,
 
 log = logging.getLogger(__name__)
 
-GONE_SECONDS = 60.0
-"""How long an answer about a pod may be under way after its end."""
 LATE = 0.05
 """Seconds that a timer goes off after its time, so that it is never before it."""
 
@@ -162,10 +160,9 @@ class KernelView:
         for kernel_id in list(self._failing):
             self.look_at(kernel_id)
 
-    def forget_gone(self, known: Collection[str]) -> None:
-        """Forget the dropped pods of which no version can come any more; `known` are the uids still watched."""
-        limit = time.monotonic() - GONE_SECONDS
-        for uid in [uid for uid, since in self._gone.items() if since < limit and uid not in known]:
+    def forget_gone(self, known: Collection[str], before: float) -> None:
+        """Forget pods dropped before that time (monotonic), unless their uids are `known` to a watch still."""
+        for uid in [uid for uid, since in self._gone.items() if since < before and uid not in known]:
             del self._gone[uid]
 
     def look_at(self, kernel_id: str) -> None:

@@ -310,9 +310,9 @@ async def test_a_watch_that_cannot_begin_is_tried_again(fake: FakeApi, informer:
 
 async def test_an_event_nobody_understands_leads_to_a_list(fake: FakeApi, informer: Informer[Pod]) -> None:
     fake.send_event({"type": "MODIFIED", "object": {"metadata": "garbage"}})
+    await fake.until(lambda: fake.requests["list", "pods"] == 2)
     fake.add("pods", pod("b"))
     await settle(fake, informer)
-    assert fake.requests["list", "pods"] == 2
 
 
 async def test_a_broken_handler_ends_nothing(
