@@ -187,7 +187,7 @@ def secret(name: str, connection: dict[str, Any]) -> dict[str, Any]:
 def pod(name: str, argv: Sequence[str], home: tuple[str, int]) -> dict[str, Any]:
     """Two parallel containers under Pod Security `restricted`, as a kernel's pod has them."""
     confined = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    told = {
+    told: dict[str, dict[str, Any]] = {
         "POD_NAME": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         "POD_IP": {"valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         "HOME_HOST": {"value": home[0]},

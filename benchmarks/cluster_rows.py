@@ -75,7 +75,7 @@ def restart(bench: ClusterBench) -> list[Row]:
 
 
 def failover(bench: ClusterBench) -> list[Row]:
-    """Twenty kernels stream, the replica that serves most of them is killed, and again: how long is a client cut off?"""
+    """Twenty kernels stream; the replica that serves most is killed, several times: how long are clients cut off?"""
     count, kills = AT_ONCE, 2 if bench.quick else 6
     kernel_ids = [bench.rest.start_kernel(NULL) for _ in range(count)]
     client = Client("follow", peers=[peer_of(bench, each, "v1", session="bench") for each in kernel_ids], seconds=TICK)

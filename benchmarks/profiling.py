@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.bench import NULL, Bench
@@ -29,10 +30,15 @@ def profile(bench: Bench, name: str) -> str:
     else:
         gateway, peer = bench.gateway, bench.peer(NULL, "v1")
     pids = {"gateway": gateway.pid, "agent": bench.agent_of(peer)}
-    outputs = {part: bench.folder / f"{part}.folded" for part in pids}
+    return during(lambda: MEASUREMENTS[name](bench), pids, bench.folder)
+
+
+def during(work: Callable[[], object], pids: dict[str, int], folder: Path) -> str:
+    """Where the processes `pids` spend their time while `work` is done, by function."""
+    outputs = {part: folder / f"{part}.folded" for part in pids}
     profilers = [record(pid, outputs[part]) for part, pid in pids.items()]
     try:
-        MEASUREMENTS[name](bench)
+        work()
     finally:
         for profiler in profilers:
             profiler.send_signal(signal.SIGINT)

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+from statistics import median
 from typing import Any
 
 from benchmarks.client.transports import Peer, Transport, connect
@@ -113,22 +114,29 @@ def flood(peer: Peer, msg_type: str, size: int, count: int) -> Result:
     }
 
 
-def listing(rest: Rest, seconds: float) -> Result:
-    """Answers to GET /api/kernels per second on one connection, one request at a time."""
+def listing(rest: Rest, seconds: float, pause: float = 0.0) -> Result:
+    """GET /api/kernels on one connection, one request at a time and `pause` seconds apart; once at least."""
     head = f"GET /api/kernels HTTP/1.1\r\nHost: {rest.host}\r\nAuthorization: token {rest.token}\r\n\r\n"
     query = head.encode()
     connection = socket.create_connection((rest.host, rest.port), 30)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     start, cpu = time.perf_counter(), time.process_time()
-    now = start
-    answers = size = 0
-    while now - start < seconds:
+    taken: list[float] = []
+    size = 0
+    while not taken or time.perf_counter() - start < seconds:
+        time.sleep(pause)
+        asked = time.perf_counter()
         connection.sendall(query)
         size = read_answer(connection)
-        answers += 1
-        now = time.perf_counter()
-    client_cpu = (time.process_time() - cpu) / answers
-    return {"per_second": answers / (now - start), "bytes": size, "client_cpu": client_cpu}
+        taken.append(time.perf_counter() - asked)
+    return {
+        "per_second": len(taken) / sum(taken),
+        "p50": median(taken),
+        "longest": max(taken),
+        "answers": len(taken),
+        "bytes": size,
+        "client_cpu": (time.process_time() - cpu) / len(taken),
+    }
 
 
 def read_answer(connection: socket.socket) -> int:

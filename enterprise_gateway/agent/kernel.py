@@ -74,6 +74,7 @@ class Kernel:
         """Set once its end is on record."""
         self._started = time.time()
         self._restarts = 0
+        self._told: set[str] = set()
         self._process: Process | None = None
         self._commands: asyncio.Queue[Command] = asyncio.Queue()
         self._changed = asyncio.Event()
@@ -124,6 +125,12 @@ class Kernel:
             self._become(KernelState.RESTARTING)
             self._commands.put_nowait(Command(Want.RESTART, "it was restarted"))
         return await self.settled_start(timeout)
+
+    def tell_waiting(self, text: str) -> None:
+        """Tell clients what the first start waits for, each step once, whoever and however many report it."""
+        if self.state is KernelState.STARTING and text not in self._told:
+            self._told.add(text)
+            self.hub.tell(text)
 
     def end(self, reason: str) -> None:
         """End the kernel for good, politely first."""

@@ -27,14 +27,18 @@ log = logging.getLogger(__name__)
 BACKLOG = 256
 
 
-def run(root: Path, port: int, host: str) -> None:
+def run(root: Path, port: int, host: str, name: str) -> None:
     """Be the agent of the kernel in this pod, whose address is `host`; all paths begin at `root`."""
-    run_agent(_run(root, port, host))
-
-
-async def _run(root: Path, port: int, host: str) -> None:
     secrets = _below(root, pods.SECRET_FOLDER)
     config = msgspec.json.decode((secrets / pods.AGENT_FILE).read_bytes(), type=PodAgentConfig)
+    if config.pod_name and config.pod_name != name:
+        log.error("Kernel %s is in pod %s: this one lost a race and ends", config.agent.kernel_id, config.pod_name)
+        return
+    run_agent(_run(config, root, port, host))
+
+
+async def _run(config: PodAgentConfig, root: Path, port: int, host: str) -> None:
+    secrets = _below(root, pods.SECRET_FOLDER)
     supervisor = Supervisor(_below(root, pods.SHARED_FOLDER), _below(root, pods.TERMINATION_LOG))
     kernel = Kernel(config.agent, supervisor)
     listener = _listener(port)

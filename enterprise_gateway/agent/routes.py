@@ -40,6 +40,7 @@ class Routes:
             agents.RESTART_PATH: self._restart,
             agents.SHUTDOWN_PATH: self._shutdown,
             agents.CLOSE_PATH: self._close,
+            agents.TELL_PATH: self._tell,
         }
 
     def connection(self) -> Connection:
@@ -105,6 +106,10 @@ class Routes:
         await self._kernel.hub.settle(sockets, FLUSH_SECONDS)
         for socket in sockets:
             socket.close(int(code), query.get("reason", ""))
+        return Response(204)
+
+    async def _tell(self, query: dict[str, str]) -> Response:
+        self._kernel.tell_waiting(query.get("text", ""))
         return Response(204)
 
     def _authentic(self, head: RequestHead) -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-from enterprise_gateway.app.cluster import Cluster, build_cluster
 from enterprise_gateway.backends.base import Backend
-from enterprise_gateway.backends.kubernetes.backend import KubernetesBackend
-from enterprise_gateway.backends.kubernetes.credentials import AUTH_TOKEN, SECRET_NAME
 from enterprise_gateway.backends.local.backend import LocalBackend
 from enterprise_gateway.backends.local.folder import StateFolder
 from enterprise_gateway.backends.local.nursery import Nursery
@@ -39,6 +37,8 @@ from enterprise_gateway.web.server import HttpRules
 
 log = logging.getLogger(__name__)
 
+Announce: TypeAlias = Callable[[str, str], None]
+"""Takes a kernel id and the host at which its agent listens."""
 FRESH_TOKEN_BYTES = 20
 
 
@@ -50,8 +50,8 @@ class Gateway:
     channels: ChannelsRoute
     guard: Guard
     kernels: KernelManager
-    cluster: KubernetesBackend | None
-    """Where kernels run as pods, if they do."""
+    announce: Announce | None
+    """What is to be told of agents' hellos, if kernels run as pods."""
     replica: str
     """A name no other replica has."""
     token: Secret
@@ -65,9 +65,7 @@ class Gateway:
         logging.getLogger().setLevel(settings.log_level)
 
 
-async def build_gateway(
-    settings: Settings, environ: Mapping[str, str], replica: str, home_port: int
-) -> Gateway:
+async def build_gateway(settings: Settings, environ: Mapping[str, str], replica: str, home_port: int) -> Gateway:
     """Everything but the sockets.
 
     Args:
@@ -92,18 +90,21 @@ async def build_gateway(
         nursery = Nursery(environ, warm_recipe(catalog, settings, environ), settings.warm_kernels)
         backends["local"] = LocalBackend(folder, nursery, settings.port_range, settings.reason_retention)
         keys["local"] = ensure_master_keys(folder.root)
-    cluster = None
+    announce, shared_token = None, None
     if "kubernetes" in chosen_backends(settings):
+        # Its imports take a third of a second, which gateways without pods need not spend.
+        from enterprise_gateway.app.cluster import build_cluster  # noqa: PLC0415
+
         cluster = await build_cluster(settings, environ, home_port)
-        backends["kubernetes"] = cluster.backend
-        keys["kubernetes"] = cluster.credentials.keys
-    token, fresh = _access_token(settings, cluster)
+        backends["kubernetes"], keys["kubernetes"] = cluster.backend, cluster.keys
+        announce, shared_token = cluster.backend.announce, cluster.token
+    token, fresh = _access_token(settings, shared_token)
     kernels = KernelManager(backends, catalog, start_rules(settings), keys, environ)
-    channels = ChannelsRoute(kernels.registry, replica)
+    channels = ChannelsRoute(kernels.registry, kernels.agents, replica)
     api = Api(kernels, settings.base_url, list_kernels=settings.list_kernels)
     tokens = read_tokens(settings, token)
     guard = Guard(tokens, settings.allow_origin, settings.authorized_origin, is_loopback(settings.ip))
-    return Gateway(api, channels, guard, kernels, cluster.backend if cluster else None, replica, token, fresh)
+    return Gateway(api, channels, guard, kernels, announce, replica, token, fresh)
 
 
 def chosen_backends(settings: Settings) -> tuple[str, ...]:
@@ -111,13 +112,15 @@ def chosen_backends(settings: Settings) -> tuple[str, ...]:
     return settings.backends or (("kubernetes",) if settings.kubernetes_namespace else ("local",))
 
 
-def _access_token(settings: Settings, cluster: Cluster | None) -> tuple[Secret, bool]:
-    """The token every request must carry, and whether it was made for this start alone."""
+def _access_token(settings: Settings, shared: Secret | None) -> tuple[Secret, bool]:
+    """The token every request must carry, and whether it was made for this start alone.
+
+    `shared` is the one all replicas have, where there are replicas.
+    """
     if settings.auth_token is not None or settings.token_file is not None:
         return Secret(settings.auth_token or ""), False
-    if cluster is not None:
-        log.info("The access token is %s of Secret %s", AUTH_TOKEN, SECRET_NAME)
-        return cluster.credentials.token, False
+    if shared is not None:
+        return shared, False
     return Secret(token_from(secrets.token_bytes(FRESH_TOKEN_BYTES))), True
 
 

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from enterprise_gateway.backends.kubernetes.api import ApiError, ApiUnavailable, KubernetesApi
+from enterprise_gateway.backends.kubernetes.answers import ApiError, ApiUnavailable
+from enterprise_gateway.backends.kubernetes.api import KubernetesApi
 from enterprise_gateway.backends.kubernetes.backend import KubernetesBackend
-from enterprise_gateway.backends.kubernetes.credentials import Credentials, ensure_credentials
+from enterprise_gateway.backends.kubernetes.credentials import AUTH_TOKEN, SECRET_NAME, ensure_credentials
 from enterprise_gateway.backends.kubernetes.objects import Pod
 from enterprise_gateway.backends.kubernetes.observe import StartPatience
 from enterprise_gateway.backends.kubernetes.plan import Planner, PodSettings
 from enterprise_gateway.backends.kubernetes.policy import PodPolicy, parse_policy
 from enterprise_gateway.config.settings import Settings
+from enterprise_gateway.core.keys import MasterKeys
+from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -34,7 +37,9 @@ class Cluster:
     """The Kubernetes side of one replica."""
 
     backend: KubernetesBackend
-    credentials: Credentials
+    keys: MasterKeys
+    token: Secret
+    """What clients must show where the settings name no token."""
 
 
 async def build_cluster(settings: Settings, environ: Mapping[str, str], home_port: int) -> Cluster:
@@ -67,7 +72,9 @@ async def build_cluster(settings: Settings, environ: Mapping[str, str], home_por
     namespaces = [namespace, *(other_namespaces(policy))]
     backend = KubernetesBackend(api, Planner(pods, policy), patience, settings.reason_retention, namespaces)
     log.info("Kernels run as pods in namespace %s, with agents of image %s", namespace, agent_image)
-    return Cluster(backend, credentials)
+    if settings.auth_token is None and settings.token_file is None:
+        log.info("The access token is %s of Secret %s", AUTH_TOKEN, SECRET_NAME)
+    return Cluster(backend, credentials.keys, credentials.token)
 
 
 async def _patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
@@ -118,7 +125,9 @@ async def own_image(api: KubernetesApi, namespace: str, pod_name: str) -> str:
     for container in pod.spec.containers if pod else ():
         if container.name == GATEWAY_CONTAINER:
             return container.image
-    raise ConfigError("EG_AGENT_IMAGE: this gateway is not in a pod of the cluster; name the image that holds the agent")
+    raise ConfigError(
+        "EG_AGENT_IMAGE: this gateway is not in a pod of the cluster; name the image that holds the agent"
+    )
 
 
 def own_address(server: str) -> str:

@@ -61,13 +61,15 @@ async def _serve(settings: Settings, environ: Mapping[str, str], configuration: 
     sites = Sites()
     draining = asyncio.Event()
     try:
-        for name, backend in gateway.kernels.registry.backends.items():
+        backends = [
             tasks.spawn(backend.run(), f"{name} backend")
+            for name, backend in gateway.kernels.registry.backends.items()
+        ]
         if settings.dynamic_config_interval:
             changes = follow(configuration, settings.dynamic_config_interval, gateway.follow)
             tasks.spawn(changes, "configuration")
-        if gateway.cluster is not None and home is not None:
-            await sites.serve(make_hello_app(gateway.kernels.registry, gateway.cluster.announce), home)
+        if gateway.announce is not None and home is not None:
+            await sites.serve(make_hello_app(gateway.kernels.registry, gateway.announce), home)
         url = await _serve_api(settings, gateway, sites)
         operations_url = await _serve_operations(settings, gateway, sites, draining.is_set)
         log.info("Operations endpoint is available at %s", operations_url)
@@ -76,12 +78,29 @@ async def _serve(settings: Settings, environ: Mapping[str, str], configuration: 
             sys.stderr.write(f"No token is configured; this start's is {gateway.token.reveal()}\n")
         await _wait_for_state(gateway)
         log.info("Jupyter Enterprise Gateway %s is available at %s", __version__, url)
-        await _end(await signals.get(), settings, gateway, draining)
+        told = await _signal_or_end(signals, backends)
+        if told is None:
+            # Without what it watches, a gateway would show an older and older state; whoever started it starts another.
+            log.critical("A backend has failed; the gateway ends, kernels keep running")
+            return 1
+        await _end(told, settings, gateway, draining)
     finally:
         await sites.close()
         await gateway.kernels.agents.close()
         await tasks.close()
     return 0
+
+
+async def _signal_or_end(
+    signals: asyncio.Queue[signal.Signals], backends: list[asyncio.Task[None]]
+) -> signal.Signals | None:
+    """The first signal; None when one of the backends' tasks, which never end, has ended before."""
+    told = asyncio.ensure_future(signals.get())
+    try:
+        await asyncio.wait([told, *backends], return_when=asyncio.FIRST_COMPLETED)
+        return told.result() if told.done() else None
+    finally:
+        told.cancel()
 
 
 def _listen_to_agents(settings: Settings) -> socket.socket:

@@ -15,7 +15,6 @@ from enterprise_gateway.core.agents import AgentRules
 from enterprise_gateway.core.keys import KernelSecrets
 from enterprise_gateway.core.records import KernelRecord, ObservedKernel
 
-
 Admission: TypeAlias = Callable[[Iterable[KernelRecord]], None]
 """Decides about one more kernel beside those given; raises LimitReached when there is no room for it."""
 

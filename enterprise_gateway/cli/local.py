@@ -23,9 +23,9 @@ from enterprise_gateway.core.keys import MasterKeys
 from enterprise_gateway.core.records import KernelRecord, ObservedKernel, Phase, UnixEndpoint
 from enterprise_gateway.errors import GatewayError, KernelNotFound, KernelUnresponsive
 from enterprise_gateway.kernels.agents import AgentClient
-from enterprise_gateway.kernels.reach import Address
 from enterprise_gateway.kernels.manager import SHUTDOWN_MARGIN
 from enterprise_gateway.kernels.models import KernelHistory, kernel_history, kernel_model
+from enterprise_gateway.kernels.reach import Address
 
 AT_ONCE = 16
 """Agents that are asked side by side."""

@@ -72,6 +72,7 @@ INTERRUPT_PATH = "/interrupt"
 RESTART_PATH = "/restart"
 SHUTDOWN_PATH = "/shutdown"
 CLOSE_PATH = "/close"
+TELL_PATH = "/tell"
 CHANNELS_PATH = "/channels"
 
 VIA_HEADER = "X-Gateway-Replica"

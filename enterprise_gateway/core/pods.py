@@ -11,8 +11,11 @@ from enterprise_gateway.core.agents import AgentConfig
 
 AGENT_PORT = 8443
 """Where the agent listens, with TLS, for gateways."""
-KERNEL_PORTS = (52001, 52002, 52003, 52004, 52005)
-"""Shell, iopub, stdin, control, heartbeat on the pod's loopback, which no other pod shares."""
+KERNEL_PORTS = (28001, 28002, 28003, 28004, 28005)
+"""Shell, iopub, stdin, control, heartbeat on the pod's loopback, which no other pod shares.
+
+Below the ports that systems give to outgoing connections (32768 on Linux), or one of the agent's could have them.
+"""
 
 SECRET_FOLDER = "/etc/enterprise-gateway"  # noqa: S105 - a path
 """Where each container finds its part of the kernel's Secret, read-only."""
@@ -21,17 +24,19 @@ AGENT_FILE = "agent.json"
 TLS_FILE = "tls.pem"
 """The agent's private key and certificate; for the agent alone."""
 CONNECTION_FILE = "connection.json"
-"""The kernel's connection file; for the kernel alone."""
+"""The kernel's connection file; for the kernel alone, which is given a copy in `SHARED_FOLDER` that it may change."""
 SUPERVISOR_FILE = "supervisor.sh"
 """What the kernel's container runs; it starts the kernel's own command."""
 
 SHARED_FOLDER = "/run/enterprise-gateway"
-"""An empty folder that both containers write: the supervisor's fifos."""
+"""An empty folder that both containers write: the supervisor's fifos, the kernel's connection file."""
 TERMINATION_LOG = "/dev/termination-log"
 """Where a container leaves its last words for the pod's status, 4096 bytes at most."""
 
 POD_IP_VARIABLE = "POD_IP"
 """The agent's environment variable with the pod's address (from the downward API)."""
+POD_NAME_VARIABLE = "POD_NAME"
+"""The agent's environment variable with the pod's name (likewise)."""
 
 HELLO_PATH = "/agents/"
 """Before a kernel id: where an agent tells the replica that started it that it listens."""
@@ -43,6 +48,8 @@ class PodAgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     agent: AgentConfig
     home: str = ""
     """`host:port` of the replica that started it, over HTTP; empty when there is nobody to tell."""
+    pod_name: str = ""
+    """The pod this is for. Another pod of the same kernel id, which lost a race, finds the same Secret."""
 
 
 class Hello(msgspec.Struct, frozen=True):

@@ -33,9 +33,7 @@ def make_identity(seed: Secret) -> bytes:
         .not_valid_after(_UNTIL)
         .sign(key, algorithm=None)
     )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return pem + certificate.public_bytes(serialization.Encoding.PEM)
 
 

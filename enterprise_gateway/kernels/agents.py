@@ -1,6 +1,6 @@
 """The gateway's way to agents: a connection, and requests over kept-alive ones.
 
-One event loop. Connections are kept by endpoint, at most one idle each; websockets take connections of their own.
+One event loop. Connections are kept by address and key, at most one idle each; websockets take connections of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import msgspec
 
 from enterprise_gateway.core import agents
 from enterprise_gateway.core.agents import AgentStatus
-from enterprise_gateway.core.records import Endpoint
 from enterprise_gateway.errors import KernelUnresponsive, ProtocolError
 from enterprise_gateway.kernels.reach import Address, connect
 from enterprise_gateway.wire import http1
@@ -29,7 +28,7 @@ class AgentClient:
     """Asks agents."""
 
     def __init__(self) -> None:
-        self._idle: dict[Endpoint, _Connection] = {}
+        self._idle: dict[Address, _Connection] = {}
 
     async def status(self, address: Address, *, wait: float = 0.0) -> AgentStatus:
         """The status, at once or when the kernel has started or ended, at most `wait` seconds later.
@@ -57,6 +56,10 @@ class AgentClient:
         query = {"via": via, "code": code, "reason": reason}
         await self._ask(address, "POST", agents.CLOSE_PATH, query, 0.0)
 
+    async def tell(self, address: Address, text: str) -> None:
+        """Have clients that wait for the kernel's first start told what it waits for. Raises as `status`."""
+        await self._ask(address, "POST", agents.TELL_PATH, {"text": text}, 0.0)
+
     async def close(self) -> None:
         """Close the idle connections."""
         for connection in list(self._idle.values()):
@@ -74,25 +77,24 @@ class AgentClient:
             raise KernelUnresponsive(f"The kernel's agent cannot be reached: {error}") from None
 
     async def _exchange(self, address: Address, head: bytes) -> bytes:
-        endpoint = address.endpoint
-        connection = self._idle.pop(endpoint, None) or await self._connect(address)
+        connection = self._idle.pop(address, None) or await self._connect(address)
         try:
             response, body = await connection.exchange(head)
         except BaseException:
             connection.close()
             raise
-        if endpoint in self._idle or connection.lost:
+        if address in self._idle or connection.lost:
             connection.close()
         else:
-            self._idle[endpoint] = connection
+            self._idle[address] = connection
         if response.status >= HTTPStatus.BAD_REQUEST:
             raise KernelUnresponsive(f"The kernel's agent refused: {body.decode(errors='replace')}")
         return body
 
     async def _connect(self, address: Address) -> _Connection:
         def forget(connection: _Connection) -> None:
-            if self._idle.get(address.endpoint) is connection:
-                del self._idle[address.endpoint]
+            if self._idle.get(address) is connection:
+                del self._idle[address]
 
         _, connection = await connect(address, lambda: _Connection(forget))
         return connection

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 NEWS_SECONDS = 2.0
 """How long the backend is given to notice that an agent has gone before that agent is asked again."""
+FIRST_PAUSE = 0.05
+"""Seconds before an agent that does not answer is asked again for the first time."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ class Starter:
     async def _await(self, observed: ObservedKernel, deadline: float) -> ObservedKernel:
         """Wait until the kernel is ready, has ended, or `deadline` is over."""
         kernel_id = observed.record.kernel_id
+        pause = FIRST_PAUSE
         while (remaining := deadline - time.monotonic()) > 0:
             current = self._registry.lookup(kernel_id)
             if current is None:
@@ -206,7 +209,9 @@ class Starter:
             status = await self._started_or_over(current, remaining)
             if status is not None and status.state in (KernelState.RUNNING, KernelState.RESTARTING):
                 break
-            await self._news(current, min(remaining, NEWS_SECONDS))
+            # An address can be known before somebody listens there.
+            await self._news(current, min(remaining, pause))
+            pause = min(pause * 2, NEWS_SECONDS)
         return self._registry.lookup(kernel_id) or observed
 
     async def _started_or_over(self, observed: ObservedKernel, timeout: float) -> AgentStatus | None:

@@ -23,6 +23,7 @@ from enterprise_gateway.core import agents
 from enterprise_gateway.core.principals import Principal
 from enterprise_gateway.core.records import ObservedKernel, Phase, ProgressEvent
 from enterprise_gateway.errors import GatewayError, InvalidRequest, KernelNotFound, KernelUnresponsive, ProtocolError
+from enterprise_gateway.kernels.agents import AgentClient
 from enterprise_gateway.kernels.reach import Address
 from enterprise_gateway.kernels.registry import Registry
 from enterprise_gateway.web import metrics
@@ -51,8 +52,9 @@ class _Handshake(NamedTuple):
 class ChannelsRoute:
     """Handles `GET /api/kernels/{kernel_id}/channels` of one replica."""
 
-    def __init__(self, registry: Registry, replica: str, agent_wait: float = AGENT_WAIT) -> None:
+    def __init__(self, registry: Registry, agents: AgentClient, replica: str, agent_wait: float = AGENT_WAIT) -> None:
         self._registry = registry
+        self._agents = agents
         self._replica = replica
         self._agent_wait = agent_wait
         self._open: dict[str, int] = {}
@@ -97,7 +99,24 @@ class ChannelsRoute:
             raise
         client.write(upstream.raw)
         splice = Splice.join(client, upstream.transport, from_client=_early_bytes(request), from_agent=upstream.rest)
-        return await self._relay(request, splice)
+        telling = asyncio.ensure_future(self._have_progress_told(request.match_info["kernel_id"]))
+        try:
+            return await self._relay(request, splice)
+        finally:
+            telling.cancel()
+
+    async def _have_progress_told(self, kernel_id: str) -> None:
+        """Have the agent of a kernel that still starts tell its clients what the cluster says about that."""
+        told: set[str] = set()
+        observed = self._registry.lookup(kernel_id)
+        while observed is not None and observed.phase is Phase.STARTING:
+            for text in map(_in_words, observed.progress):
+                if text not in told:
+                    told.add(text)
+                    with contextlib.suppress(KernelUnresponsive):
+                        await self._agents.tell(self._registry.reachable(observed), text)
+            await self._registry.changed(observed)
+            observed = self._registry.lookup(kernel_id)
 
     async def _answer_early(
         self, request: web.Request, handshake: _Handshake, observed: ObservedKernel
@@ -133,13 +152,12 @@ class ChannelsRoute:
     ) -> None:
         """Say on the client's websocket, in messages of our own, what its kernel is waiting for."""
         author = Author(f"gateway-{self._replica}")
-        told: set[ProgressEvent] = set()
+        told: set[str] = set()
         current: ObservedKernel | None = observed
         while current is not None and not client.is_closing():
-            for event in current.progress:
-                if event not in told:
-                    told.add(event)
-                    text = f"{event.reason}: {event.message}" if event.message else event.reason
+            for text in map(_in_words, current.progress):
+                if text not in told:
+                    told.add(text)
                     client.writelines(author.stderr(text).frame(subprotocol))
             await self._registry.changed(current)
             current = self._registry.lookup(observed.record.kernel_id)
@@ -216,6 +234,10 @@ class _Collector:
 
     def feed_eof(self) -> None:
         """The connection ended; its splice is told by the transport."""
+
+
+def _in_words(event: ProgressEvent) -> str:
+    return f"{event.reason}: {event.message}" if event.message else event.reason
 
 
 def _early_bytes(request: web.Request) -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 import psutil
 import pytest
 from agent_parts import DEADLINE, KERNEL, Client
-from pod_parts import SEED, TOKEN, Pod
+from agent_pod_parts import SEED, TOKEN, Pod
 from support.ended import have_ended
 from support.supervisor import SHELLS
 from support.wait import eventually
@@ -295,3 +295,41 @@ async def test_a_client_that_comes_back_gets_what_it_has_missed(running):
     client.socket.transport.abort()
     back = await running.client("ann")
     assert "two" in texts(await back.until("execute_reply"))
+
+
+async def test_a_kernel_that_deletes_its_connection_file_finds_one_in_its_next_life(pod_of_any_shell):
+    pod = pod_of_any_shell
+    forgetful = (
+        "import atexit, os, runpy, sys; file = sys.argv[2]; open(file, 'a').close();"
+        "atexit.register(os.unlink, file); sys.argv = ['kernel', *sys.argv[1:]];"
+        f"runpy.run_path({str(KERNEL)!r}, run_name='__main__')"
+    )
+    pod.start_kernel(sys.executable, "-P", "-c", forgetful.replace("{", "{{").replace("}", "}}"), "-f", FILE)
+    pod.start_agent()
+    first = await pod.running()
+    second = await pod.gateway.restart(pod.address, DEADLINE)
+    assert second.state is KernelState.RUNNING
+    assert second.pid != first.pid
+
+
+async def test_an_agent_in_a_pod_that_lost_a_race_ends_without_a_word(pod):
+    pod.meant_for = "another-pod"
+    pod.start_agent()
+    assert await pod.ended(pod.agent) == 0
+    assert not pod.path(pods.TERMINATION_LOG).exists()
+
+
+async def test_what_a_start_waits_for_is_told_once_and_only_until_the_kernel_runs(pod):
+    pod.start_agent()
+    await pod.status()
+    client = await pod.client("one")
+    for _ in range(2):
+        await pod.gateway.tell(pod.address, "Pulling: a large image")
+    await pod.gateway.tell(pod.address, "Pulled: it")
+    pod.start_kernel()
+    await pod.running()
+    await pod.gateway.tell(pod.address, "Started: long ago")
+    told = texts(await client.run("print('hello')"))
+    assert told.count("Pulling: a large image") == 1
+    assert "Pulled: it" in told
+    assert "long ago" not in told

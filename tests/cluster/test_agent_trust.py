@@ -93,7 +93,7 @@ def agent(deployed: Deployed, kernel_id: str) -> Agent:
 @pytest.fixture
 def replica(deployed: Deployed) -> str:
     """The address of the one replica that the tests say hello to."""
-    return str(deployed.namespace.get("pod", sorted(deployed.replicas())[0])["status"]["podIP"])
+    return str(deployed.namespace.get("pod", min(deployed.replicas()))["status"]["podIP"])
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ class TestHello:
 
     @pytest.mark.parametrize("proof", ["", "0" * 64, "é"])
     def test_a_hello_with_a_wrong_proof_is_refused(
-        self, deployed: Deployed, agent: Agent, kernel_id: str, replica: str, proof: str
+        self, deployed: Deployed, kernel_id: str, replica: str, proof: str
     ) -> None:
         assert say_hello(replica, kernel_id, "192.0.2.1", proof) == 404
         assert interrupt(deployed, kernel_id, replica).status_code == 204

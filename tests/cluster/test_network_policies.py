@@ -17,10 +17,10 @@ from support.deployed import Deployed
 from support.inside import Stranger, reached_from, reached_here
 from support.wait import eventually
 
+from enterprise_gateway.core.pods import AGENT_PORT, KERNEL_PORTS
+
 pytestmark = pytest.mark.cluster
 
-AGENT = 8443
-ZMQ = (52001, 52002, 52003, 52004, 52005)
 USERS = 9000
 """Where the code of a user listens, on every address of its pod."""
 API, OPERATIONS, HELLO = 8888, 8889, 8877
@@ -39,7 +39,7 @@ class Kernel(NamedTuple):
     @property
     def all(self) -> tuple[str, ...]:
         """Everything that somebody could want to reach."""
-        return self.targets(AGENT, *ZMQ, USERS)
+        return self.targets(AGENT_PORT, *KERNEL_PORTS, USERS)
 
 
 def start(deployed: Deployed) -> Kernel:
@@ -96,9 +96,9 @@ def stranger(request: pytest.FixtureRequest) -> Stranger:
 def test_what_is_kept_away_from_others_is_there(kernel: Kernel, replica: str) -> None:
     settles(
         reached_here,
-        dict.fromkeys(kernel.targets(AGENT, USERS), "open")
+        dict.fromkeys(kernel.targets(AGENT_PORT, USERS), "open")
         # The kernel's own sockets are on its pod's loopback, where no policy is needed.
-        | dict.fromkeys(kernel.targets(*ZMQ), "refused")
+        | dict.fromkeys(kernel.targets(*KERNEL_PORTS), "refused")
         | {f"{replica}:{port}": "open" for port in (API, OPERATIONS, HELLO)},
     )
 
@@ -140,7 +140,9 @@ def test_anybody_is_served_and_nobody_else_sees_the_operations(stranger: Strange
 def test_the_gateway_reaches_agents_and_nothing_else_of_kernels_or_strangers(
     deployed: Deployed, kernel: Kernel, foreigner: Stranger
 ) -> None:
-    expected = dict.fromkeys(kernel.targets(AGENT), "open") | dict.fromkeys(kernel.targets(*ZMQ, USERS), "dropped")
+    expected = dict.fromkeys(kernel.targets(AGENT_PORT), "open") | dict.fromkeys(
+        kernel.targets(*KERNEL_PORTS, USERS), "dropped"
+    )
     expected |= {f"{foreigner.address}:{USERS}": "dropped"}
     settles(lambda targets: reached_from(deployed.namespace, deployed.replicas()[0], targets), expected)
 

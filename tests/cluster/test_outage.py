@@ -77,7 +77,7 @@ def test_running_kernels_stay_usable_and_nothing_is_started_or_ended(
             for replica in replicas:
                 assert replica.rest.kernel_ids() >= set(kernel_ids)
                 assert_a_new_websocket_works(replica, other)
-                assert replica.rest.post(f"/api/kernels/{other}/interrupt").status_code == 204
+                assert_interrupts(replica, other)
                 assert answer_of(replica.rest.post(f"/api/kernels/{other}/restart"))["id"] == other
                 assert_unavailable(replica.rest.post("/api/kernels", json={"name": SPEC}))
                 assert_unavailable(replica.rest.delete(f"/api/kernels/{other}"))
@@ -119,6 +119,14 @@ def test_a_replica_that_starts_meanwhile_says_so_and_recovers(
 def assert_a_new_websocket_works(replica: Replica, kernel_id: str) -> None:
     with Channels.of(replica, kernel_id) as channels:
         assert channels.execute(f"print({replica.name!r})").text == f"{replica.name}\n"
+
+
+def assert_interrupts(replica: Replica, kernel_id: str) -> None:
+    with Channels.of(replica, kernel_id) as channels:
+        running = channels.send_code("print('on', flush=True)\nwhile True: pass")
+        channels.recv_until(lambda message: message["msg_type"] == "stream")
+        assert replica.rest.post(f"/api/kernels/{kernel_id}/interrupt").status_code == 204
+        assert channels.recv_execution(running).reply["ename"] == "KeyboardInterrupt"
 
 
 def assert_unavailable(answer: requests.Response) -> None:

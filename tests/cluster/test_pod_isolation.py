@@ -105,7 +105,12 @@ def test_the_kernel_reads_its_message_key_and_environment_and_no_other_secret(po
 
 def test_the_agent_reads_what_it_speaks_with_and_nothing_of_the_users(pod: Pod, texts: dict[str, str]) -> None:
     found = readable(pod.namespace, pod.name, texts, "agent")
-    assert found == {"agent token": ["agent.json"], "message key": ["agent.json"], "agent identity": ["tls.pem"]}
+    # The kernel's own copy of its connection file is in the folder that both share.
+    assert found == {
+        "agent token": ["agent.json"],
+        "message key": ["agent.json", "connection.json"],
+        "agent identity": ["tls.pem"],
+    }
 
 
 def test_a_gateways_files_and_environment_hold_no_secret(deployed: Deployed, texts: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from support.channels import Channels
 from support.cluster import Namespace
 from support.credentials import key_id_of, secret_texts, stored
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.cluster
 DEV = Path(__file__).parents[2] / "etc" / "kubernetes-overlays" / "dev"
 KINDS = "pods,events,configmaps,serviceaccounts,services,endpointslices,deployments,replicasets"
 USERS_SECRET = "what-only-the-kernel-needs-to-know"
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 TOKEN = "chosen-by-the-operator"
 
 
@@ -43,6 +45,7 @@ def made(cluster: str, key: str) -> Iterator[Deployed]:  # noqa: ARG001 - there 
         namespace.apply(secret_with(key))
         deployed = Deployed(namespace, DEV)
         deployed.apply()
+        eventually(lambda: serves(deployed))
         yield deployed
 
 
@@ -86,16 +89,19 @@ def test_secrets_are_in_secrets_alone(made: Deployed, kernel_id: str) -> None:
 
 
 def test_secrets_are_in_no_log(made: Deployed, kernel_id: str) -> None:
-    texts = {**secret_texts(made.namespace, kernel_id), "user's": USERS_SECRET}
+    (gateway,) = made.replicas()
+    texts = {
+        **secret_texts(made.namespace, kernel_id),
+        "user's": USERS_SECRET,
+        "gateway's account": made.namespace.execute(gateway, "cat", ACCOUNT),
+    }
     written = {
-        f"{pod['metadata']['name']}/{container['name']}": made.namespace.logs(
-            pod["metadata"]["name"], container["name"]
-        )
+        f"{name}/{container['name']}": made.namespace.logs(name, container["name"])
         for pod in made.namespace.list("pods")
+        for name in (pod["metadata"]["name"],)
         for container in pod["spec"]["containers"]
     }
     assert len(written) >= 3
-    (gateway,) = made.replicas()
     # The log is one that tells: of this kernel, and of what was asked about it.
     assert kernel_id in written[f"{gateway}/enterprise-gateway"]
     assert where(texts, written) == {}
@@ -142,6 +148,14 @@ def replace(deployed: Deployed) -> None:
     before = set(deployed.replicas())
     deployed.restart()
     eventually(lambda: not before & deployed.namespace.names("pods", REPLICAS))
+
+
+def serves(deployed: Deployed) -> bool:
+    """Whether the node's port leads to the gateway yet, which the network learns after the gateway is ready."""
+    try:
+        return deployed.rest.get("/api").ok
+    except requests.ConnectionError:
+        return False
 
 
 def runs_code(deployed: Deployed, kernel_id: str) -> bool:

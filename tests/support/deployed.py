@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import requests
 from support.cluster import Namespace, kubectl, node_address
 from support.rest import Rest
+from support.wait import eventually
 
 HERE = Path(__file__).parents[1] / "cluster"
 REPLICAS = "gateway-selector=enterprise-gateway"
@@ -45,6 +47,8 @@ class Deployed:
         service = self.namespace.get("service", "enterprise-gateway")
         self.url = f"http://{node_address()}:{service['spec']['ports'][0]['nodePort']}"
         self.token = base64.b64decode(self.namespace.get("secret", "enterprise-gateway")["data"]["auth-token"]).decode()
+        # The node learns of the Service's replicas a moment after they are ready.
+        eventually(self._answers)
 
     def until_rolled_out(self) -> None:
         """Waits until all replicas are of the newest form and ready."""
@@ -97,6 +101,12 @@ class Deployed:
         """What the namespace looks like and what its gateways say, for a failure's message."""
         said = [f"--- {name}\n{self.namespace.logs(name)}" for name in self.replicas()]
         return "\n".join([self.namespace.kubectl("get", "pods,events"), *said])
+
+    def _answers(self) -> bool:
+        try:
+            return self.rest.get("/api").ok
+        except requests.ConnectionError:
+            return False
 
     def _address(self, name: str) -> str:
         pod: dict[str, Any] = self.namespace.get("pod", name)

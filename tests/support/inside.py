@@ -77,7 +77,7 @@ def reached_from(namespace: Namespace, pod: str, targets: Iterable[str], contain
 
 
 def readable(namespace: Namespace, pod: str, texts: Mapping[str, str], container: str = "") -> dict[str, list[str]]:
-    """The names of the files in which a program in a container can read each text; texts it cannot read are left out."""
+    """Names of the files in which a program in a container can read each text; texts it cannot read are left out."""
     backwards = json.dumps({name: text[::-1] for name, text in texts.items()})
     return dict(json.loads(namespace.execute(pod, "python3", "-c", FIND, backwards, container=container)))
 

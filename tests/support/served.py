@@ -69,7 +69,7 @@ async def served(
 ) -> AsyncIterator[Served]:
     """Serves on a free port until it is left; `agent_wait` is how long a websocket handshake waits for its agent."""
     kernels = new_manager(backend, **rules)
-    channels = ChannelsRoute(kernels.registry, REPLICA, agent_wait)
+    channels = ChannelsRoute(kernels.registry, kernels.agents, REPLICA, agent_wait)
     api = Api(kernels, "/", list_kernels=True)
     app = make_app(api, channels, new_guard(token), http_rules())
     sites = Sites()

@@ -28,7 +28,7 @@ DEADLINE = 30.0
 def supervisor_command(root: Path, shell: Sequence[str]) -> list[str]:
     """What runs the script with its folders below `root`; the kernel's command comes behind it."""
     script = SCRIPT.read_text()
-    for path in (pods.SHARED_FOLDER, "/sys/fs/cgroup"):
+    for path in (pods.SHARED_FOLDER, pods.SECRET_FOLDER, "/sys/fs/cgroup"):
         (root / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
         script = script.replace(path, str(root / path.lstrip("/")))
     file = root / pods.SUPERVISOR_FILE

@@ -246,7 +246,7 @@ def test_every_route_is_described_and_every_described_route_exists() -> None:
 
 def served_routes() -> set[tuple[str, str]]:
     manager = new_manager(FakeBackend())
-    channels = ChannelsRoute(manager.registry, "replica")
+    channels = ChannelsRoute(manager.registry, manager.agents, "replica")
     app = make_app(Api(manager, "/", list_kernels=True), channels, new_guard(""), http_rules())
     return {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource}
 

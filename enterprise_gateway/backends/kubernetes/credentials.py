@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from enterprise_gateway.backends.kubernetes.api import ApiError, KubernetesApi
+from enterprise_gateway.backends.kubernetes.answers import ApiError
+from enterprise_gateway.backends.kubernetes.api import KubernetesApi
 from enterprise_gateway.core.keys import KEY_BYTES, MasterKeys
 from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.core.tokens import token_from

@@ -49,7 +49,7 @@ AGENT_UID: Final = 65532
 SHARED_GID: Final = 100
 """The `users` group of Jupyter's images, to which a volume's files belong and the folder that both containers write."""
 
-_CONNECTION_PATH = f"{pods.SECRET_FOLDER}/{pods.CONNECTION_FILE}"
+_CONNECTION_PATH = f"{pods.SHARED_FOLDER}/{pods.CONNECTION_FILE}"
 _SUPERVISOR_PATH = f"{pods.SECRET_FOLDER}/{pods.SUPERVISOR_FILE}"
 _MEBIBYTE = 1024 * 1024
 _AGENT_BASE_MEMORY = 128 * _MEBIBYTE
@@ -287,7 +287,10 @@ def _agent_container(plan: PodPlan) -> dict[str, Any]:
         "image": plan.agent_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-m", "enterprise_gateway.agent"],
-        "env": [{"name": pods.POD_IP_VARIABLE, "valueFrom": address}],
+        "env": [
+            {"name": pods.POD_IP_VARIABLE, "valueFrom": address},
+            {"name": pods.POD_NAME_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        ],
         "ports": [{"name": "agent", "containerPort": pods.AGENT_PORT, "protocol": "TCP"}],
         "volumeMounts": agent_mounts(),
         "terminationMessagePath": pods.TERMINATION_LOG,
@@ -357,7 +360,9 @@ def _connection(plan: PodPlan) -> ConnectionInfo:
 
 def _agent_config(plan: PodPlan) -> pods.PodAgentConfig:
     launch = plan.launch
-    process = KernelProcessConfig(argv=_argv(plan), env={}, cwd="", interrupt_mode=launch.interrupt_mode)
+    # Its environment is the other container's; only how to interrupt it is the agent's business.
+    env = {name: launch.env[name] for name in ("EG_ALTERNATE_SIGINT",) if name in launch.env}
+    process = KernelProcessConfig(argv=_argv(plan), env=env, cwd="", interrupt_mode=launch.interrupt_mode)
     return pods.PodAgentConfig(
         agent=AgentConfig(
             kernel_id=plan.record.kernel_id,
@@ -367,4 +372,5 @@ def _agent_config(plan: PodPlan) -> pods.PodAgentConfig:
             rules=launch.rules,
         ),
         home=plan.home,
+        pod_name=plan.pod_name,
     )

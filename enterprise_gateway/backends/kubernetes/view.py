@@ -149,6 +149,7 @@ class KernelView:
         if kernel_id in self._held:
             self._hosts[kernel_id] = host
             self.look_at(kernel_id)
+            self._changes.notify(kernel_id)  # news even where the address was known: now somebody listens there
 
     def accept_end(self, pod: Pod) -> None:
         """The end of a failing pod cannot be recorded: what is seen counts all the same."""

@@ -92,7 +92,7 @@ async def replica(fake: FakeApi, folder: Path, *namespaces: str, **changes: Any)
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what nobody announces to a test."""
     async with asyncio.timeout(DEADLINE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - that is what it is for
             await asyncio.sleep(0.005)
 
 

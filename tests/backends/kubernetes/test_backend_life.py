@@ -48,7 +48,7 @@ async def one(fake: FakeApi, tmp_path: Path) -> AsyncIterator[Replica]:
 
 
 @pytest.fixture
-async def other(fake: FakeApi, tmp_path: Path, one: Replica) -> AsyncIterator[Replica]:
+async def other(fake: FakeApi, tmp_path: Path) -> AsyncIterator[Replica]:
     async with replica(fake, tmp_path) as backend:
         yield backend
 
@@ -104,7 +104,7 @@ async def test_a_pod_without_a_node_fails_when_its_grace_is_over(fake: FakeApi, 
         assert "Insufficient memory" in backend.kernels[kernel_id].reason
 
 
-async def test_a_start_that_takes_too_long_fails(fake: FakeApi, one: Replica, other: Replica) -> None:
+async def test_a_start_that_takes_too_long_fails(one: Replica, other: Replica) -> None:
     kernel_id = new_id()
     await one.start(kernel_id, deadline=time.time() + 0.3)
     await until(lambda: all(each.kernels[kernel_id].phase is Phase.ENDED for each in (one, other)))
@@ -118,10 +118,10 @@ async def test_no_start_ends_on_missing_data(fake: FakeApi, one: Replica) -> Non
     fake.faults.fail("patch", "pods", 503, "ServiceUnavailable", "going down", times=1000)
     await one.start(kernel_id, deadline=time.time() - 1)
     await fake.refuse()
-    fake.faults.clear()
     await asyncio.sleep(0.3)  # a few sweeps
     assert view(one) == {kernel_id: (Phase.STARTING, "")}
     run_pod(fake, pod_of(kernel_id))
+    fake.faults.clear()
     await fake.accept()
     await in_step(fake, one)
     assert view(one) == {kernel_id: (Phase.RUNNING, "")}

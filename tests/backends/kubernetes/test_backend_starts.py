@@ -43,7 +43,7 @@ async def one(fake: FakeApi, tmp_path: Path) -> AsyncIterator[Replica]:
 
 
 @pytest.fixture
-async def other(fake: FakeApi, tmp_path: Path, one: Replica) -> AsyncIterator[Replica]:
+async def other(fake: FakeApi, tmp_path: Path) -> AsyncIterator[Replica]:
     async with replica(fake, tmp_path) as backend:
         yield backend
 

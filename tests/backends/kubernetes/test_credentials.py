@@ -90,7 +90,9 @@ async def test_a_wrong_secret_is_named_and_not_quoted(
 
 @pytest.mark.parametrize("verb", ["get", "create"])
 async def test_a_missing_right_is_named(fake: FakeApi, api: KubernetesApi, verb: str) -> None:
-    words = f'secrets is forbidden: User "x" cannot {verb} resource "secrets" in API group "" in the namespace "kernels"'
+    words = (
+        f'secrets is forbidden: User "x" cannot {verb} resource "secrets" in API group "" in the namespace "kernels"'
+    )
     fake.faults.fail(verb, "secrets", 403, "Forbidden", words)
     with pytest.raises(ConfigError, match=f'cannot {verb} resource "secrets"'):
         await ensure_credentials(api, fake.namespace)

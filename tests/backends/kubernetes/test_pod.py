@@ -95,7 +95,7 @@ def test_the_default_pod() -> None:
                     "imagePullPolicy": "IfNotPresent",
                     "command": [
                         *("/bin/sh", "/etc/enterprise-gateway/supervisor.sh"),
-                        *("python", "-m", "ipykernel_launcher", "-f", "/etc/enterprise-gateway/connection.json"),
+                        *("python", "-m", "ipykernel_launcher", "-f", "/run/enterprise-gateway/connection.json"),
                     ],
                     "env": [secret_env("KERNEL_ID"), secret_env("KERNEL_USERNAME")],
                     "resources": {},
@@ -111,7 +111,10 @@ def test_the_default_pod() -> None:
                     "image": "localhost/gateway:1",
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["python", "-m", "enterprise_gateway.agent"],
-                    "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                    "env": [
+                        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                    ],
                     "ports": [{"name": "agent", "containerPort": 8443, "protocol": "TCP"}],
                     "resources": {"requests": {"cpu": "50m", "memory": "48Mi"}, "limits": {"memory": "640Mi"}},
                     "securityContext": restricted
@@ -203,7 +206,7 @@ def test_a_user_name_that_is_no_label_still_labels_the_pod() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "sent"),
-    [("$(HOME)", "$$(HOME)"), ("a$$b", "a$$$$b"), ("{connection_file}", "/etc/enterprise-gateway/connection.json")],
+    [("$(HOME)", "$$(HOME)"), ("a$$b", "a$$$$b"), ("{connection_file}", "/run/enterprise-gateway/connection.json")],
 )
 def test_the_kernels_command_arrives_as_it_is_written(argument: str, sent: str) -> None:
     """Kubelet replaces `$(NAME)` by a variable and `$$` by `$`."""

@@ -153,7 +153,7 @@ def test_the_template_of_2018_reads_as_it_did() -> None:
                 {
                     "env": [
                         {"name": "EG_RESPONSE_ADDRESS"},
-                        {"name": "KERNEL_CONNECTION_FILENAME", "value": "/etc/enterprise-gateway/connection.json"},
+                        {"name": "KERNEL_CONNECTION_FILENAME", "value": "/run/enterprise-gateway/connection.json"},
                         {"name": "KERNEL_LANGUAGE", "value": "python"},
                         {"name": "NO_SPARK_CONTEXT", "value": "True"},
                     ],

@@ -39,6 +39,8 @@ class Pod:
         self.connection = connection_info()
         self.kernel_id = "3b9c5a9e-0000-4000-8000-000000000001"
         self.home = ""
+        self.meant_for = "this-pod"
+        """The pod that the agent's configuration is for."""
         self.gateway = AgentClient()
         self.kernel: subprocess.Popen[bytes]
         self.agent: subprocess.Popen[bytes]
@@ -61,7 +63,7 @@ class Pod:
 
     def start_kernel(self, *command: str, **env: str) -> None:
         """Start the kernel's container; with the scripted kernel unless `command` says otherwise."""
-        file = str(self.path(pods.SECRET_FOLDER, pods.CONNECTION_FILE))
+        file = str(self.path(pods.SHARED_FOLDER, pods.CONNECTION_FILE))
         command = tuple(word.format(connection_file=file) for word in command)
         argv = command or (sys.executable, "-P", str(KERNEL), "-f", file)
         self.kernel = self._start([*supervisor_command(self.root, self.shell), *argv], env)
@@ -77,13 +79,13 @@ class Pod:
             process=process,
             rules=AgentRules(**rules),
         )
-        config = msgspec.json.encode(pods.PodAgentConfig(agent=agent, home=self.home))
+        config = msgspec.json.encode(pods.PodAgentConfig(agent=agent, home=self.home, pod_name=self.meant_for))
         self.path(pods.SECRET_FOLDER, pods.AGENT_FILE).write_bytes(config)
         self.path(pods.SECRET_FOLDER, pods.TLS_FILE).write_bytes(tls.make_identity(SEED))
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         command = [sys.executable, "-P", "-m", "enterprise_gateway.agent", str(self.root), str(self.port)]
-        self.agent = self._start(command, {pods.POD_IP_VARIABLE: "127.0.0.1"})
+        self.agent = self._start(command, {pods.POD_IP_VARIABLE: "127.0.0.1", pods.POD_NAME_VARIABLE: "this-pod"})
 
     @property
     def address(self) -> Address:
