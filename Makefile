@@ -18,7 +18,7 @@ BUILD_ARGS = -f etc/docker/$(1)/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE)
 build_image = $(if $(CLUSTER),$(CLUSTER) image $(2) . $(BUILD_ARGS),$(BUILDER) -t $(2) $(BUILD_ARGS) .)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser cluster-test check docs bench bench-cluster bdist kernelspecs docker-images-kubernetes lock clean
+.PHONY: help run test test-browser cluster-test check docs bench bench-cluster bdist kernelspecs images docker-images-kubernetes lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 28
@@ -33,8 +33,8 @@ test-browser: $(VENV)/.dev $(VENV)/.browser  ## JupyterLab in a real browser; in
 	.ci/install-browser
 	$(BIN)/pytest -m browser tests/browser
 
-cluster-test: $(VENV)/.dev $(if $(CLUSTER),docker-images-kubernetes)  ## tests on the cluster of KUBECONFIG, which must have the images
-	$(BIN)/pytest -m cluster tests/cluster
+cluster-test: $(VENV)/.dev $(if $(CLUSTER),images)  ## tests on the cluster of KUBECONFIG, which must have the images
+	CLUSTER_COMMAND=$(CLUSTER) $(BIN)/pytest -m cluster tests/cluster
 
 check: $(VENV)/.dev  ## style, types, imports between floors, documentation
 	$(BIN)/ruff check
@@ -50,7 +50,7 @@ docs: $(VENV)/.dev  ## the documentation on http://127.0.0.1:8000
 bench: $(VENV)/.dev  ## the table of what must be reached, measured against bare ZMQ in the same run
 	$(BIN)/python -m benchmarks
 
-bench-cluster: $(VENV)/.dev $(if $(CLUSTER),docker-images-kubernetes)  ## the same on the one-node cluster of KUBECONFIG, beside bare pods
+bench-cluster: $(VENV)/.dev $(if $(CLUSTER),images)  ## the same on the one-node cluster of KUBECONFIG, beside bare pods
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.cluster
 
 bdist: $(VENV)/.dev  ## a wheel in dist/
@@ -61,7 +61,7 @@ kernelspecs: $(VENV)/.dev  ## a tarball in dist/ to unpack where Jupyter looks f
 	tar --create --gzip --owner=0 --group=0 --directory etc/kernelspecs \
 	  --file dist/jupyter_enterprise_gateway_kernelspecs-$$($(BIN)/python -c 'import enterprise_gateway as it; print(it.__version__)').tar.gz .
 
-docker-images-kubernetes:  ## images of the gateway and of a Python kernel, by docker or buildah
+images docker-images-kubernetes:  ## images of the gateway and of a Python kernel, by docker or buildah
 	$(call build_image,gateway,$(HUB)/enterprise-gateway:$(TAG))
 	$(call build_image,kernel-py,$(HUB)/kernel-py:$(TAG))
 

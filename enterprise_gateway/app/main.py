@@ -62,8 +62,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], configuration: 
     draining = asyncio.Event()
     try:
         backends = [
-            tasks.spawn(backend.run(), f"{name} backend")
-            for name, backend in gateway.kernels.registry.backends.items()
+            tasks.spawn(backend.run(), f"{name} backend") for name, backend in gateway.kernels.registry.backends.items()
         ]
         if settings.dynamic_config_interval:
             changes = follow(configuration, settings.dynamic_config_interval, gateway.follow)

@@ -1,6 +1,6 @@
 """The gateway's way to agents: a connection, and requests over kept-alive ones.
 
-One event loop. Connections are kept by address and key, at most one idle each; websockets take connections of their own.
+One event loop. Connections are kept by address and key, at most one idle each; websockets take their own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The machine of the cluster's node, which is this one: what only its administrator can do to a pod or to the cluster."""
+"""The machine of the cluster's node, which is this one: what only its administrator can do to it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _innermost(process: Path) -> int:
 
 
 class Control:
-    """Stops and starts the cluster's own parts by a command: `COMMAND stop PART`, `COMMAND up`, `COMMAND restart PART`."""
+    """Stops and starts the cluster's parts by a command: `COMMAND stop PART`, `COMMAND up`, `COMMAND restart PART`."""
 
     def __init__(self, command: str) -> None:
         self._command = shlex.split(command)

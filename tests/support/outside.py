@@ -12,7 +12,9 @@ from typing import Any
 
 from support.channels import Channels
 from support.cluster import Namespace, Object, kubeconfig, node_address
-from support.gateway import Gateway, KernelSpecs
+from support.gateway import START_DEADLINE, Gateway, KernelSpecs
+from support.rest import answer_of
+from support.wait import eventually
 
 GATEWAY_IMAGE = "localhost/enterprise-gateway:dev"
 KERNEL_IMAGE = "localhost/kernel-py:dev"
@@ -47,8 +49,13 @@ class Outside(Gateway):
         """The one pod of a kernel."""
         return self.namespace.kernel_pod(kernel_id)
 
+    def state(self, kernel_id: str) -> str:
+        """`execution_state` of a living kernel."""
+        return str(answer_of(self.rest.get(f"/api/kernels/{kernel_id}"))["execution_state"])
+
     def run(self, kernel_id: str, code: str) -> str:
-        """Runs a cell and returns what it printed."""
+        """Runs a cell and returns what it printed; waits for the kernel first, or it would be told of its start."""
+        eventually(lambda: self.state(kernel_id) != "starting", START_DEADLINE)
         with Channels.of(self, kernel_id) as channels:
             execution = channels.execute(code)
         assert execution.reply["status"] == "ok", execution.reply
