@@ -54,10 +54,13 @@ def measure(names: list[str], *, quick: bool) -> list[Row]:
 
 
 def profile(name: str, *, quick: bool) -> str:
-    """Where the replicas spend their time during a measurement, by function."""
+    """Where the replicas spend their time during a measurement, by function.
+
+    Without C functions: the profiler cannot unwind the interpreter of every base image.
+    """
     with ClusterBench(quick=quick) as bench:
         pids = {f"replica {number}": pid for number, pid in enumerate(bench.replica_pids(), 1)}
-        return profiling.during(lambda: MEASUREMENTS[name](bench), pids, bench.folder)
+        return profiling.during(lambda: MEASUREMENTS[name](bench), pids, bench.folder, native=False)
 
 
 def arguments() -> argparse.Namespace:

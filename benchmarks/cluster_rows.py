@@ -35,6 +35,7 @@ def start_at_once(bench: ClusterBench) -> list[Row]:
 def timed_starts(bench: ClusterBench, *, at_once: int, repeats: int) -> list[Row]:
     """Bare pods, kernels, bare pods, kernels, …; the first pair of all is not counted."""
     ours, floors, results, cpu = [], [], [], []
+    refusals: list[str] = []
     for repeat in range(repeats + 1):
         bare = bench.bare_pods.start(ARGV[IPYKERNEL], at_once)
         bench.bare_pods.delete(bare)
@@ -42,6 +43,7 @@ def timed_starts(bench: ClusterBench, *, at_once: int, repeats: int) -> list[Row
         started = bench.measure("start", rest=bench.rest, spec=IPYKERNEL, at_once=at_once)
         spent = bench.replicas_cpu() - before
         bench.delete_kernels(started["kernel_ids"])
+        refusals += started["refusals"]
         if repeat:
             floors.append(bare.heartbeat)
             results.append(bare.result)
@@ -57,6 +59,7 @@ def timed_starts(bench: ClusterBench, *, at_once: int, repeats: int) -> list[Row
     return [
         Row(what, "s", median(ours), median(floors), at_most_floors=much, eg=eg, note=note),
         Row(f"gateway CPU per pod start{suffix}", "ms", median(cpu) * 1e3, at_most=20, eg=EG_CPU, note="all replicas"),
+        Row(f"websockets refused after a start{suffix}", "", len(refusals), at_most=0, note="; ".join(set(refusals))),
     ]
 
 

@@ -33,10 +33,10 @@ def profile(bench: Bench, name: str) -> str:
     return during(lambda: MEASUREMENTS[name](bench), pids, bench.folder)
 
 
-def during(work: Callable[[], object], pids: dict[str, int], folder: Path) -> str:
-    """Where the processes `pids` spend their time while `work` is done, by function."""
+def during(work: Callable[[], object], pids: dict[str, int], folder: Path, *, native: bool = True) -> str:
+    """Where the processes `pids` spend their time while `work` is done, by function; C functions too if `native`."""
     outputs = {part: folder / f"{part}.folded" for part in pids}
-    profilers = [record(pid, outputs[part]) for part, pid in pids.items()]
+    profilers = [record(pid, outputs[part], native) for part, pid in pids.items()]
     try:
         work()
     finally:
@@ -46,9 +46,11 @@ def during(work: Callable[[], object], pids: dict[str, int], folder: Path) -> st
     return "\n\n".join(f"{part}\n{top(output)}" for part, output in outputs.items())
 
 
-def record(pid: int, output: Path) -> subprocess.Popen[bytes]:
+def record(pid: int, output: Path, native: bool) -> subprocess.Popen[bytes]:
     command = [py_spy(), "record", "--pid", str(pid), "--rate", str(SAMPLES_PER_SECOND)]
-    command += ["--format", "raw", "--output", str(output), "--duration", "3600", "--native", "--nolineno"]
+    command += ["--format", "raw", "--output", str(output), "--duration", "3600", "--nolineno"]
+    # Without C functions a loop that waits looks busy, but it does not hold the interpreter's lock.
+    command += ["--native"] if native else ["--gil"]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

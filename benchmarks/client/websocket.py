@@ -78,8 +78,10 @@ class WebSocket:
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
         head = self._response_head()
         if not head.startswith(b"HTTP/1.1 101"):
+            status = head.partition(b"\r\n")[0].decode()
+            told = self._socket.recv(SMALLEST_READ).decode(errors="replace")
             self._socket.close()
-            raise ConnectionClosedError(head.split(b"\r\n", 1)[0].decode())
+            raise ConnectionClosedError(f"{status} {told}".strip())
 
     def _response_head(self) -> bytes:
         """Exactly the head: a byte of the first frame taken here would not wake a selector later."""

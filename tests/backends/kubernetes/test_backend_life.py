@@ -224,6 +224,8 @@ async def test_the_record_of_a_deleted_kernel_cannot_be_changed(fake: FakeApi, o
 async def test_the_record_of_a_kernel_that_was_replaced_is_its_successors(
     fake: FakeApi, one: Replica, kernel_id: str
 ) -> None:
+    fake.patch("pods", pod_of(kernel_id), {"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}})
+    await in_step(fake, one)
     fake.silent = True
     fake.remove("pods", pod_of(kernel_id))
     add_kernel(fake, new_record(kernel_id, deadline=1.0))
@@ -333,6 +335,21 @@ async def test_ended_pods_are_readable_for_a_while_and_then_swept_by_both_replic
     assert [line for line in caplog.records if line.levelno > logging.INFO] == []
 
 
+async def test_a_pod_that_vanishes_while_another_is_swept_stops_nobody(fake: FakeApi, tmp_path: Path) -> None:
+    records = [new_record(new_id()) for _ in range(2)]
+    for record in records:
+        end_pod(fake, add_kernel(fake, record), when=time.time() - 700)
+    gate = fake.faults.hold("delete", "pods")
+    async with replica(fake, tmp_path) as backend:
+        await gate.reached.wait()
+        (left,) = fake.pods
+        fake.remove("pods", left)
+        await until(lambda: not backend.kernels)
+        gate.open.set()
+        end_pod(fake, add_kernel(fake, new_record(new_id())), when=time.time() - 700)
+        await fake.until(lambda: not fake.pods)
+
+
 async def test_a_pod_that_may_not_be_swept_holds_nobody_up(fake: FakeApi, tmp_path: Path) -> None:
     records = [new_record(new_id()) for _ in range(3)]
     for record in records:
@@ -347,7 +364,7 @@ async def test_pods_without_a_readable_record_are_left_alone_and_named_once(
 ) -> None:
     mine = new_record(new_id())
     add_kernel(fake, mine)
-    texts = ["", "{}", "[" * 5000, '{"kernel_id": 7}', msgspec.json.encode(new_record(new_id())).decode()]
+    texts = ["", "{}", '{"x":' + "[" * 5000, '{"kernel_id": 7}', msgspec.json.encode(new_record(new_id())).decode()]
     for number, text in enumerate(texts):
         labels = {"app": "enterprise-gateway", "component": "kernel", "kernel_id": new_id()}
         metadata = {"name": f"strange-{number}", "labels": labels}

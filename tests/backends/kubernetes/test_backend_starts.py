@@ -219,6 +219,20 @@ async def test_what_cannot_be_taken_back_now_is_taken_back_later(fake: FakeApi, 
     assert fake.requests["delete", "pods"] == 3
 
 
+async def test_taking_back_never_hits_a_successor_of_the_same_name(fake: FakeApi, one: Replica) -> None:
+    kernel_id = new_id()
+    fake.faults.fail("create", "secrets", 500, "InternalError", "no")
+    fake.faults.fail("delete", "pods", 503, "ServiceUnavailable", "no")
+    with pytest.raises(BackendUnavailable):
+        await one.start(kernel_id)
+    fake.remove("pods", pod_of(kernel_id))
+    add_kernel(fake, new_record(kernel_id))
+    await fake.until(lambda: fake.requests["delete", "pods"] == 2)
+    await in_step(fake, one)
+    assert list(one.kernels) == [kernel_id]
+    assert "deletionTimestamp" not in fake.pods[pod_of(kernel_id)]["metadata"]
+
+
 @pytest.mark.parametrize("resource", ["pods", "secrets"])
 async def test_a_start_that_is_cancelled_leaves_nothing(fake: FakeApi, one: Replica, resource: str) -> None:
     kernel_id = new_id()
@@ -337,3 +351,19 @@ async def test_an_ended_kernel_takes_no_place(fake: FakeApi, one: Replica) -> No
     end_pod(fake, pod_of(kernel_id))
     await in_step(fake, one)
     assert await one.start(admit=at_most(1))
+
+
+async def test_kernels_of_other_namespaces_count_before_their_watch_tells(fake: FakeApi, tmp_path: Path) -> None:
+    async with replica(fake, tmp_path, fake.namespace, "team", policy=parse_policy("namespace: [team]")) as backend:
+        for watch in fake._watches:
+            if watch.collection == ("team", "pods"):
+                watch.revision += 1_000_000  # deaf
+        await in_step(fake, backend)
+        record = new_record(new_id())
+        here = fake.namespace
+        fake.namespace = "team"
+        add_kernel(fake, record)
+        fake.namespace = here
+        with pytest.raises(LimitReached):
+            await backend.start(admit=at_most(1))
+        assert kernels_in(fake) == []

@@ -73,6 +73,17 @@ async def test_while_the_api_server_is_away_kernels_stay_and_changes_are_refused
     assert len(one.kernels) == 1
 
 
+async def test_nothing_is_created_by_a_gateway_that_cannot_see_what_there_is(
+    fake: FakeApi, one: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.faults.fail("watch", "pods", 503, "ServiceUnavailable", "no watches today", times=1000)
+    fake.close_watches()
+    await until(lambda: "Lost track of" in caplog.text)
+    with pytest.raises(BackendUnavailable):
+        await one.start()
+    assert fake.requests["create", "pods"] == 0
+
+
 async def test_a_gateway_that_starts_without_an_api_server_waits_for_it(fake: FakeApi, tmp_path: Path) -> None:
     record = new_record(new_id())
     run_pod(fake, add_kernel(fake, record))

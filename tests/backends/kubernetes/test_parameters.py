@@ -238,6 +238,8 @@ def test_an_objects_name_is_a_dns_subdomain(variable, name):
 def test_a_token_is_mounted_for_an_account_that_was_chosen():
     name = "KERNEL_SERVICE_ACCOUNT_NAME"
     one = parse_policy("service_account: [spark]")
+    with pytest.raises(Forbidden, match="the gateway's own account"):
+        parse({name: "enterprise-gateway"}, OPEN)
     assert parse({name: "spark"}, one).mount_token
     assert parse({}, one, spec_env={name: "spark"}).mount_token
     assert parse({name: "spark"}, CLOSED, spec_env={name: "spark"}).mount_token

@@ -239,6 +239,12 @@ def test_a_clients_kernel_id_and_name_are_the_gateways_to_decide() -> None:
     assert secret["metadata"]["name"] == f"kernel-{KERNEL}"
 
 
+def test_a_specs_volumes_are_those_of_the_user_that_the_gateway_decided_on() -> None:
+    spec_env = {"KERNEL_VOLUMES": "[{name: data, hostPath: {path: '/srv/users/${KERNEL_USERNAME}'}}]"}
+    pod = pod_from(spec_env=spec_env, client={"KERNEL_USERNAME": "root"}, username="alice")
+    assert {"name": "data", "hostPath": {"path": "/srv/users/alice"}} in volumes(pod)
+
+
 def test_no_secret_is_in_the_pod() -> None:
     made = plan(client={"KERNEL_PASSWORD_OF_DB": "hunter2"})
     text = json.dumps(make_pod(made))

@@ -1,0 +1,137 @@
+"""Users work while replicas, kernels, agents and parts of the cluster are killed at random; then all is accounted for.
+
+EG_CHAOS_SECONDS is how long (120), EG_CHAOS_SEED makes the same choices again, if not at the same moments. With
+CLUSTER_COMMAND (see `support.node`) the API server and kubelet are stopped too.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+import requests
+from support.chaos_faults import Faults
+from support.chaos_history import History
+from support.chaos_users import User, state_of
+from support.channels import Channels
+from support.cluster import KERNELS, Namespace
+from support.deployed import Deployed
+from support.node import Control
+from support.replica import Replica
+from support.wait import eventually
+
+pytestmark = pytest.mark.cluster
+
+USERS = 3
+QUIET_SECONDS = 180.0
+"""Until everything that was left over must be gone."""
+FEWEST_CELLS_PER_SECOND = 0.5
+
+
+@pytest.fixture
+def own_deployment(cluster: str) -> Iterator[Deployed]:  # noqa: ARG001 - there must be one
+    """A deployment of the test's own, in which reasons are forgotten soon and nobody is culled."""
+    with Namespace() as namespace:
+        deployed = Deployed(namespace)
+        deployed.apply()
+        deployed.set_env(EG_REASON_RETENTION="60", EG_CULL_IDLE_TIMEOUT="0")
+        yield deployed
+
+
+def test_whatever_is_killed_each_cell_runs_once_and_nothing_is_left(own_deployment: Deployed) -> None:
+    seconds = float(os.environ.get("EG_CHAOS_SECONDS", "120"))
+    seed = os.environ.get("EG_CHAOS_SEED") or str(random.SystemRandom().randrange(10**6))
+    print(f"{seconds:g} s of chaos, EG_CHAOS_SEED={seed}")
+    history, chance = History(), random.Random(seed)
+    users = [User(own_deployment, history, random.Random(f"{seed} {number}")) for number in range(USERS)]
+
+    def pids() -> dict[str, int]:
+        return {kernel_id: pid for user in users for kernel_id, pid in user.pids.items()}
+
+    try:
+        Faults(own_deployment, history, chance, Control.from_environment(), pids).run(seconds)
+        until_all_serve(own_deployment)
+    finally:
+        for user in users:
+            user.stop()
+        print(summary(history))
+    settle(own_deployment, users, history)
+    assert not history.report(), history.report()
+    assert history.count("cell ok") > FEWEST_CELLS_PER_SECOND * seconds
+
+
+def settle(deployed: Deployed, users: list[User], history: History) -> None:
+    """Notes what is not as it must be after the storm: on every replica, and in the cluster."""
+    kept = {user.kernel_id for user in users} - {""}
+    abandoned = {kernel_id for user in users for kernel_id in user.abandoned}
+    try:
+        eventually(lambda: "starting" not in (state_of(deployed) or {"": "starting"}).values(), QUIET_SECONDS)
+        listed = set(state_of(deployed) or ())
+        for replica in Replica.all(deployed):
+            eventually(lambda replica=replica: replica.rest.kernel_ids() == listed)
+        if missing := kept - listed:
+            history.violate("", f"kernels that nobody ended are not listed: {missing}")
+        if foreign := listed - kept - abandoned:
+            history.violate("", f"kernels are listed that were ended: {foreign}")
+        eventually(lambda: left_but(deployed, listed) == set(), QUIET_SECONDS)
+        for kernel_id in listed:
+            if len(deployed.namespace.list("pods", f"{KERNELS},kernel_id={kernel_id}")) != 1:
+                history.violate(kernel_id, "it has more than one pod")
+            with Channels.of(deployed, kernel_id) as channels:
+                assert channels.execute("print(6 * 7)").text == "42\n", kernel_id
+            deployed.rest.shut_down(kernel_id)
+        deployed.namespace.until_no_kernel_is_left()
+        for replica in deployed.replicas():
+            if "Traceback" in (said := deployed.namespace.logs(replica)):
+                history.violate("", f"replica {replica} failed:\n{said}")
+    except AssertionError as error:
+        history.violate("", f"{error}\n{deployed.namespace.kubectl('get', 'pods,secrets')}")
+
+
+def left_but(deployed: Deployed, kernel_ids: set[str]) -> set[str]:
+    """What is in the cluster of other kernels than these."""
+    return {name for name in deployed.namespace.kernel_objects() if not any(each in name for each in kernel_ids)}
+
+
+def until_all_serve(deployed: Deployed) -> None:
+    """Waits until every replica is ready; one that kubelet has put off is replaced."""
+    for name in deployed.replicas():
+        status = deployed.namespace.get("pod", name)["status"].get("containerStatuses") or [{"ready": False}]
+        if not status[0]["ready"]:
+            deployed.kill_replica(name)
+    deployed.until_rolled_out()
+    eventually(lambda: len(deployed.replicas()) == 2)
+    eventually(lambda: all(is_ready(deployed, name) for name in deployed.replicas()), 60.0)
+
+
+def is_ready(deployed: Deployed, replica: str) -> bool:
+    try:
+        return requests.get(f"{deployed.operations_url(replica)}/readyz", timeout=10).ok
+    except requests.ConnectionError:
+        return False
+
+
+def summary(history: History) -> str:
+    """How often everything happened."""
+    counted = (
+        "start",
+        "start,",
+        "started",
+        "start failed",
+        "delete",
+        "lost",
+        "kill the process",
+        "force delete",
+        "delete r",
+        "kill kernel",
+        "kill agent",
+        "stop the API",
+        "restart kubelet",
+        "cell ok",
+        "cell failed",
+        "cell unknown",
+        "cell lost",
+    )
+    return ", ".join(f"{what}: {history.count(what)}" for what in counted)
