@@ -167,15 +167,17 @@ class Starter:
         record = start.record(self._registry.newest_key_id(name))
         secrets = self._registry.secrets(record)
         launch = start.launch(record, self._environ, secrets, same_machine=backend.same_machine)
+        created = False
         try:
             while True:
-                if await self._create(start.rules, record, launch):
+                if not created and (created := await self._create(start.rules, record, launch)):
                     log.info("Kernel %s is started for %s", start.spec.name, start.username, extra=_about(record))
                 observed = await self._existing(start)
                 if observed is not None:
                     return observed
                 if time.monotonic() > deadline:
-                    raise StartFailed(f"KERNEL_ID {start.kernel_id} is being started elsewhere; ask again")
+                    where = "was shut down while it started" if created else "is being started elsewhere; ask again"
+                    raise StartFailed(f"KERNEL_ID {start.kernel_id} {where}")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(NEWS_SECONDS):
                         await backend.changed(start.kernel_id)

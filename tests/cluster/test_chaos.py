@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from support.channels import Channels
 from support.chaos_faults import Faults
 from support.chaos_history import History
 from support.chaos_users import User, state_of
-from support.channels import Channels
 from support.cluster import KERNELS, Namespace
 from support.deployed import Deployed
 from support.node import Control

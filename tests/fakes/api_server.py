@@ -223,6 +223,9 @@ class FakeApi:
     # HTTP
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # accepted in the moment of a refusal
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._connections[writer] = task
@@ -304,7 +307,7 @@ class FakeApi:
         metadata = {"resourceVersion": revision}
         limit = int(query.get("limit", 0)) or len(found)
         if found[limit:]:
-            metadata["continue"] = f"{revision}-{self.requests['list', of[1]]}"
+            metadata["continue"] = f"{revision}-{'-'.join(of)}-{self.requests['list', of[1]]}"
             self._continues[metadata["continue"]] = found[limit:]
         return {
             "kind": KINDS.get(of[1], "Object") + "List",

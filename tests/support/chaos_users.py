@@ -136,7 +136,12 @@ class User:
         self._history.note(kernel_id, "start, and do not wait")
         self.abandoned.add(kernel_id)
         try:
-            self._deployed.rest.post("/api/kernels", json=start_body(kernel_id), timeout=self._chance.uniform(0.01, 1))
+            requests.post(
+                f"{self._deployed.url}/api/kernels",
+                json=start_body(kernel_id),
+                headers={"Authorization": f"token {self._deployed.token}"},
+                timeout=self._chance.uniform(0.01, 1.0),
+            )
         except requests.RequestException:
             return
 
@@ -174,7 +179,7 @@ class User:
                     return answer
                 last = answer.text
             time.sleep(RETRY_SECONDS)
-        self._history.violate(path.split("/")[-1], f"{method} {path} was never answered; the last was {last}")
+        self._history.violate(path.rpartition("/")[2], f"{method} {path} was never answered; the last was {last}")
         return None
 
 

@@ -98,7 +98,8 @@ class PodStarts:
 
     async def _create_pod(self, plan: PodPlan) -> Pod | None:
         """The pod; None when there is one of its name."""
-        path, body = pods_path(plan.namespace), make_pod(plan)
+        # Strict: a field that a template or a patch misspells would be dropped without a word.
+        path, body = f"{pods_path(plan.namespace)}?fieldValidation=Strict", make_pod(plan)
         for _ in range(QUOTA_TRIES):
             try:
                 return await self._api.create(path, body, Pod)
