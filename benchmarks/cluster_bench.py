@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from support.cluster import KERNELS, Namespace, kubeconfig, node_address
+from support.cluster import KERNELS, KubectlError, Namespace, kubeconfig, node_address
 from support.deployed import REPLICAS, Deployed
 
 from benchmarks import processes
@@ -40,6 +40,7 @@ ARGV = {
     IPYKERNEL: ["python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
 }
 SERVED_DEADLINE = 60
+AWAY_DEADLINE = 300
 POLL_EVERY = 0.1
 _POD_PATCH = {
     "spec": {
@@ -62,7 +63,8 @@ class ClusterBench:
             ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.namespace = Namespace()
             self.namespace.name = f"eg-bench-{secrets.token_hex(4)}"
-            ends.enter_context(self.namespace)
+            self.namespace.__enter__()
+            ends.callback(self._delete_namespace)
             self.namespace.apply(*config_maps())
             self.deployed = Deployed(self.namespace, HERE / "deployment")
             self.deployed.apply()
@@ -76,6 +78,19 @@ class ClusterBench:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ends.close()
+
+    def _delete_namespace(self) -> None:
+        """Delete it, also when the API server is away for a while: nobody else would."""
+        deadline = time.monotonic() + AWAY_DEADLINE
+        while True:
+            try:
+                self.namespace.__exit__(None, None, None)
+            except KubectlError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     @property
     def gateway(self) -> Self:

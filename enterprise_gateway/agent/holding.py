@@ -6,7 +6,6 @@ Says nothing of how. One event loop.
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import NamedTuple, Protocol
 
 from enterprise_gateway.core.records import EndReport
@@ -61,14 +60,3 @@ class Holder(Protocol):
 
     def leave(self, report: EndReport) -> None:
         """The kernel has ended for good: put the report where its backend looks for it."""
-
-
-def describe_exit(code: int) -> str:
-    """An exit code in words: `exit code 1`, `signal 9 (SIGKILL)`."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown"
-    return f"signal {-code} ({name})"

@@ -18,8 +18,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from enterprise_gateway.agent.holding import Exit, describe_exit
+from enterprise_gateway.agent.holding import Exit
 from enterprise_gateway.core.agents import KernelProcessConfig
+from enterprise_gateway.core.exits import describe_exit
 
 log = logging.getLogger(__name__)
 

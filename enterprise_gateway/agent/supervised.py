@@ -17,7 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from enterprise_gateway.agent.holding import Exit, describe_exit
+from enterprise_gateway.agent.holding import Exit
+from enterprise_gateway.core.exits import describe_exit
 from enterprise_gateway.core.records import EndReport
 
 log = logging.getLogger(__name__)

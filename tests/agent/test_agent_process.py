@@ -13,8 +13,8 @@ import pytest
 from agent_parts import DEADLINE, process_config
 from support.ended import have_ended
 
-from enterprise_gateway.agent.holding import describe_exit
 from enterprise_gateway.agent.process import LOG_BYTES, TAIL_BYTES, KernelProcess, OutputLog
+from enterprise_gateway.core.exits import describe_exit
 
 
 @pytest.fixture

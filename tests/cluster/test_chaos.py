@@ -56,10 +56,10 @@ def test_whatever_is_killed_each_cell_runs_once_and_nothing_is_left(own_deployme
     finally:
         for user in users:
             user.stop()
-        print(summary(history))
+        print(dict(sorted(history.counts.items())))
     settle(own_deployment, users, history)
     assert not history.report(), history.report()
-    assert history.count("cell ok") > FEWEST_CELLS_PER_SECOND * seconds
+    assert history.counts["cells ok"] > FEWEST_CELLS_PER_SECOND * seconds
 
 
 def settle(deployed: Deployed, users: list[User], history: History) -> None:
@@ -111,27 +111,3 @@ def is_ready(deployed: Deployed, replica: str) -> bool:
         return requests.get(f"{deployed.operations_url(replica)}/readyz", timeout=10).ok
     except requests.ConnectionError:
         return False
-
-
-def summary(history: History) -> str:
-    """How often everything happened."""
-    counted = (
-        "start",
-        "start,",
-        "started",
-        "start failed",
-        "delete",
-        "lost",
-        "kill the process",
-        "force delete",
-        "delete r",
-        "kill kernel",
-        "kill agent",
-        "stop the API",
-        "restart kubelet",
-        "cell ok",
-        "cell failed",
-        "cell unknown",
-        "cell lost",
-    )
-    return ", ".join(f"{what}: {history.count(what)}" for what in counted)

@@ -12,6 +12,7 @@ import pytest
 from support.cluster import Namespace, Object, kubectl
 from support.outside import KERNEL_IMAGE, NOWHERE, Outside, pod_spec
 from support.rest import assert_error
+from support.wait import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -124,6 +125,7 @@ def gateway(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     policy = tmp_path_factory.mktemp("policy") / "policy.yaml"
     policy.write_text(POLICY)
     with Namespace() as namespace, gateway_with(namespace, policy) as gateway:
+        eventually(lambda: "default" in namespace.names("serviceaccounts"), 60.0)
         yield gateway.start()
 
 

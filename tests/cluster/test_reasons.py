@@ -193,6 +193,18 @@ class TestWaiting:
                 gateway.rest.shut_down(kernel_id)
             gateway.namespace.until_no_kernel_is_left()
 
+    @pytest.mark.xfail(
+        strict=True, reason="a refused connection to an agent that is about to listen is answered with 503"
+    )
+    def test_a_websocket_waits_for_an_agent_whose_container_runs_and_does_not_listen_yet(self) -> None:
+        slow = {"spec": {"containers": [{"name": "agent", "resources": {"limits": {"cpu": "50m"}}}]}}
+        with outside(kernelspecs={"slow": pod_spec(pod_patch=slow)}, EG_START_WAIT="0") as gateway:
+            kernel_id = gateway.rest.start_kernel("slow")
+            eventually(lambda: gateway.pod(kernel_id)["status"]["phase"] == "Running", SECONDS)
+            with Channels.of(gateway, kernel_id) as channels:
+                assert channels.execute("6 * 7").reply["status"] == "ok"
+            gateway.rest.shut_down(kernel_id)
+
 
 def claim_it_waits_for_a_node(gateway: Outside, kernel_id: str) -> None:
     """Both the model and `why` say what the kernel waits for."""

@@ -126,7 +126,7 @@ class Client:
             cell.outcome = Outcome.LOST
             raise
         if cell.outcome is Outcome.FAILED:
-            self._history.note(self._kernel_id, f"cell {cell.number} of {self.session} failed")
+            self._history.note(self._kernel_id, "a cell failed", f"{cell.number} of {self.session}")
 
     def _until_over(self, cell: Cell, code: str) -> None:
         """Sends the cell once and reads until its reply and idle have come, over as many connections as it takes."""

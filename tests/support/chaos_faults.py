@@ -58,7 +58,7 @@ class Faults:
                 fault()
             except (KubectlError, LookupError, ProcessLookupError, KeyError) as error:
                 # What was to be disturbed has gone meanwhile.
-                self._history.note("", f"{fault.__name__} came too late: {error}")
+                self._history.note("", "too late", f"{fault.__name__}: {error}")
 
     def kill_replica(self) -> None:
         if (name := self._any_replica()) is None:
@@ -67,17 +67,17 @@ class Faults:
         if pod["status"]["containerStatuses"][0]["restartCount"] >= MOST_RESTARTS:
             self.force_delete_replica()
             return
-        self._history.note("", f"kill the process of replica {name}")
+        self._history.note("", "kill the process of a replica", name)
         kill_container(pod, "enterprise-gateway")
 
     def force_delete_replica(self) -> None:
         if (name := self._any_replica()) is not None:
-            self._history.note("", f"force delete replica {name}")
+            self._history.note("", "force delete a replica", name)
             self._deployed.kill_replica(name)
 
     def delete_replica(self) -> None:
         if (name := self._any_replica()) is not None:
-            self._history.note("", f"delete replica {name}")
+            self._history.note("", "delete a replica", name)
             self._deployed.stop_replica(name)
 
     def kill_kernel(self) -> None:
@@ -87,7 +87,7 @@ class Faults:
             kernel_id = self._chance.choice(patient)
             pod = self._deployed.namespace.kernel_pod(kernel_id)
             self._killed[kernel_id] = self._killed.get(kernel_id, 0) + 1
-            self._history.note(kernel_id, f"kill kernel process {pids[kernel_id]}")
+            self._history.note(kernel_id, "kill kernel", f"process {pids[kernel_id]}")
             kill_in_container(pod, "kernel", pids[kernel_id])
 
     def kill_agent(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import threading
 import time
 from typing import NamedTuple
@@ -29,6 +30,8 @@ class History:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._lock = threading.Lock()
+        self.counts: collections.Counter[str] = collections.Counter()
+        """How often what happened."""
         self._notes: list[Note] = []
         self._violations: list[Note] = []
 
@@ -37,10 +40,11 @@ class History:
         """Seconds since the beginning."""
         return time.monotonic() - self._began
 
-    def note(self, about: str, what: str) -> None:
-        """Something happened."""
+    def note(self, about: str, what: str, details: str = "") -> None:
+        """Something happened; what happens is counted, details are not looked at."""
         with self._lock:
-            self._notes.append(Note(self.now, about, what))
+            self._notes.append(Note(self.now, about, f"{what} {details}".rstrip()))
+            self.counts[what] += 1
 
     def violate(self, about: str, what: str) -> None:
         """Something happened that must not."""
@@ -54,18 +58,18 @@ class History:
         with self._lock:
             return any(n.time >= since and n.about in ("", about) and n.what.startswith(what) for n in self._notes)
 
-    def count(self, what: str) -> int:
-        """How often something happened."""
+    def add(self, what: str, count: int = 1) -> None:
+        """It happened so often."""
         with self._lock:
-            return sum(note.what.startswith(what) for note in self._notes)
+            self.counts[what] += count
 
     def report(self) -> str:
         """The violations, each with what happened around it to the same kernel and to all; empty if there are none."""
         return "\n\n".join(self._around(violation) for violation in self._violations)
 
     def _around(self, violation: Note) -> str:
-        return "\n".join(
-            str(note)
-            for note in self._notes
-            if note.about == violation.about or (not note.about and abs(note.time - violation.time) < AROUND_SECONDS)
-        )
+        own = [note for note in self._notes if note.about == violation.about and note.time <= violation.time]
+        began = own[-2].time if violation.about and len(own) > 1 else violation.time
+        all_around = [note for note in self._notes if not note.about and began - AROUND_SECONDS <= note.time]
+        shown = {*own, *(note for note in all_around if note.time <= violation.time + AROUND_SECONDS)}
+        return "\n".join(map(str, sorted(shown)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import random
 import threading
 import time
@@ -88,8 +89,10 @@ class User:
         for client in self._clients:
             for violation in violations(client, kernel_id, sessions, self._history):
                 self._history.violate(kernel_id, violation)
-            for cell in client.cells:
-                self._history.note(kernel_id, f"cell {cell.outcome.value}: {cell.number} of {client.session}")
+            outcomes = collections.Counter(cell.outcome.value for cell in client.cells)
+            for outcome, count in outcomes.items():
+                self._history.add(f"cells {outcome}", count)
+            self._history.note(kernel_id, "ran cells", f"in {client.session}: {dict(outcomes)}")
         if any(client.lost.is_set() for client in self._clients):
             self._bury(kernel_id)
         self._clients = []
@@ -128,7 +131,7 @@ class User:
         """A start may fail while everything is disturbed, if it says why."""
         said = answer.json().get("message", "")
         if answer.status_code in (requests.codes.server_error, requests.codes.not_found) and said:
-            self._history.note(kernel_id, f"start failed: {answer.status_code} {said}")
+            self._history.note(kernel_id, "start failed", f"{answer.status_code} {said}")
         else:
             self._history.violate(kernel_id, f"its start was answered {answer.status_code} {answer.text}")
 
@@ -151,7 +154,7 @@ class User:
         if why is None:
             return
         reason = why.json()["kernel"].get("reason", "") if why.ok else ""
-        self._history.note(kernel_id, f"lost: {reason}")
+        self._history.note(kernel_id, "lost", reason)
         if not self._history.happened(kernel_id, "kill agent"):
             self._history.violate(kernel_id, f"it was lost, and nobody killed its agent: {why.text}")
         elif not reason:

@@ -35,6 +35,7 @@ class Outside(Gateway):
             "EG_RESPONSE_PORT": "0",
             "EG_AGENT_IMAGE": GATEWAY_IMAGE,
             "EG_KERNEL_IMAGE": KERNEL_IMAGE,
+            "EG_START_WAIT": "60",  # so that a kernel that was started is ready, however busy the machine is
         }
         self.namespace = namespace
         super().__init__(kernelspecs={"python": pod_spec(), **(kernelspecs or {})}, **{**own, **settings})
@@ -66,6 +67,8 @@ class Outside(Gateway):
 def outside(**options: Any) -> Iterator[Outside]:
     """A started gateway with a namespace of its own, for fixtures that several tests share."""
     with Namespace() as namespace, Outside(namespace, **options) as gateway:
+        # The cluster makes it a moment after the namespace, and takes no pod before.
+        eventually(lambda: "default" in namespace.names("serviceaccounts"), START_DEADLINE)
         yield gateway.start()
 
 

@@ -10,6 +10,7 @@ import re
 import signal
 
 from enterprise_gateway.backends.kubernetes.objects import Pod, Terminated
+from enterprise_gateway.core.exits import describe_exit
 
 LONGEST = 600
 """Characters of a message that a person is shown."""
@@ -85,24 +86,14 @@ def how_it_ended(pod: Pod, container: str, end: Terminated) -> str:
     if code is None:
         return innermost(end.message) or end.reason
     if end.reason != "OOMKilled":
-        return _exit_words(code)
+        return describe_exit(code)
     if code == -signal.SIGKILL:
         return out_of_memory(pod, container)
     # A runtime says so of every container in which any process was ever killed for memory.
-    return f"{_exit_words(code)}; a process in its container ran {out_of_memory(pod, container)}"
+    return f"{describe_exit(code)}; a process in its container ran {out_of_memory(pod, container)}"
 
 
 def out_of_memory(pod: Pod, container: str) -> str:
     """`out of memory`, with the limit that was asked for."""
     limit = next((str(c.resources.limits.get("memory", "")) for c in pod.spec.containers if c.name == container), "")
     return f"out of memory, its limit is {limit}" if limit else "out of memory"
-
-
-def _exit_words(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown"
-    return f"signal {-code} ({name})"

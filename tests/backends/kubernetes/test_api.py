@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -30,19 +29,6 @@ SECRETS = "/api/v1/namespaces/kernels/secrets"
 
 def pod(name: str, **metadata: object) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **metadata}, "spec": {"containers": []}}
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeApi]:
-    async with FakeApi() as server:
-        yield server
-
-
-@pytest.fixture
-async def api(fake: FakeApi, tmp_path: Path) -> AsyncIterator[KubernetesApi]:
-    client = fake.connect(tmp_path)
-    yield client
-    await client.close()
 
 
 async def test_an_object_is_created_read_patched_and_deleted(fake: FakeApi, api: KubernetesApi) -> None:

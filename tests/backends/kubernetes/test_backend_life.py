@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -33,34 +32,6 @@ from enterprise_gateway.core.records import EndReport, Phase
 from enterprise_gateway.errors import BackendUnavailable, KernelNotFound
 
 UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient memory."
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeApi]:
-    async with FakeApi() as server:
-        yield server
-
-
-@pytest.fixture
-async def one(fake: FakeApi, tmp_path: Path) -> AsyncIterator[Replica]:
-    async with replica(fake, tmp_path) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def other(fake: FakeApi, tmp_path: Path) -> AsyncIterator[Replica]:
-    async with replica(fake, tmp_path) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def kernel_id(fake: FakeApi, one: Replica) -> str:
-    """A kernel that runs."""
-    kernel_id = new_id()
-    await one.start(kernel_id)
-    run_pod(fake, pod_of(kernel_id))
-    await in_step(fake, one)
-    return kernel_id
 
 
 def recorded_end(fake: FakeApi, name: str) -> EndReport:

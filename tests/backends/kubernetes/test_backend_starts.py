@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -28,24 +28,6 @@ from enterprise_gateway.core.records import KernelRecord, Phase, TlsEndpoint
 from enterprise_gateway.errors import BackendUnavailable, LimitReached, StartFailed
 
 QUOTA = 'pods "x" is forbidden: exceeded quota: kernels, requested: pods=1, used: pods=5, limited: pods=5'
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeApi]:
-    async with FakeApi() as server:
-        yield server
-
-
-@pytest.fixture
-async def one(fake: FakeApi, tmp_path: Path) -> AsyncIterator[Replica]:
-    async with replica(fake, tmp_path) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def other(fake: FakeApi, tmp_path: Path) -> AsyncIterator[Replica]:
-    async with replica(fake, tmp_path) as backend:
-        yield backend
 
 
 def created(fake: FakeApi) -> tuple[int, int]:

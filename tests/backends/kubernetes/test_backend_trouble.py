@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -28,28 +27,6 @@ from pod_parts import KEYS
 
 from enterprise_gateway.core.records import Phase
 from enterprise_gateway.errors import BackendUnavailable
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeApi]:
-    async with FakeApi() as server:
-        yield server
-
-
-@pytest.fixture
-async def one(fake: FakeApi, tmp_path: Path) -> AsyncIterator[Replica]:
-    async with replica(fake, tmp_path) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def kernel_id(fake: FakeApi, one: Replica) -> str:
-    """A kernel that runs."""
-    kernel_id = new_id()
-    await one.start(kernel_id)
-    run_pod(fake, pod_of(kernel_id))
-    await in_step(fake, one)
-    return kernel_id
 
 
 async def test_while_the_api_server_is_away_kernels_stay_and_changes_are_refused_quickly(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,19 +15,6 @@ from enterprise_gateway.backends.kubernetes.credentials import ensure_credential
 from enterprise_gateway.errors import BackendUnavailable, ConfigError
 
 KEY = "ab" * 32
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeApi]:
-    async with FakeApi() as server:
-        yield server
-
-
-@pytest.fixture
-async def api(fake: FakeApi, tmp_path: Path) -> AsyncIterator[KubernetesApi]:
-    client = fake.connect(tmp_path)
-    yield client
-    await client.close()
 
 
 def encoded(text: str | bytes) -> str:

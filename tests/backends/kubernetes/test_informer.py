@@ -52,19 +52,6 @@ class Told:
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[FakeApi]:
-    async with FakeApi() as server:
-        yield server
-
-
-@pytest.fixture
-async def api(fake: FakeApi, tmp_path: Path) -> AsyncIterator[KubernetesApi]:
-    client = fake.connect(tmp_path)
-    yield client
-    await client.close()
-
-
-@pytest.fixture
 def told() -> Told:
     return Told()
 
