@@ -22,6 +22,8 @@ from enterprise_gateway.wire.http1 import ResponseHead
 
 QUICK = 5.0
 """Seconds for an answer that needs no waiting."""
+MAX_IDLE = 1000
+"""Connections kept for the next request; one with TLS takes 60 KiB."""
 
 
 class AgentClient:
@@ -83,7 +85,7 @@ class AgentClient:
         except BaseException:
             connection.close()
             raise
-        if address in self._idle or connection.lost:
+        if address in self._idle or connection.lost or len(self._idle) >= MAX_IDLE:
             connection.close()
         else:
             self._idle[address] = connection

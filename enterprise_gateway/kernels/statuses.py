@@ -18,6 +18,10 @@ from enterprise_gateway.kernels.registry import Registry
 
 FRESH_SECONDS = 1.0
 """How old a status in a list may be."""
+FRESH_SECONDS_PER_KERNEL = 0.002
+"""In lists of more than 500: to ask an agent takes the gateway a third of a millisecond."""
+ASKED_AT_ONCE = 100
+"""Agents asked at the same time: each may need a TLS handshake. Those that wait for a turn have no time limit yet."""
 PATIENCE_SECONDS = 1.0
 """How long a list waits for agents that do not answer: the node of some may be gone, and all others want their list."""
 
@@ -31,6 +35,7 @@ class Statuses:
         self._known: dict[str, tuple[float, AgentStatus]] = {}
         self._models: dict[str, tuple[ObservedKernel, AgentStatus | None, KernelModel]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(ASKED_AT_ONCE)
 
     def note(self, kernel_id: str, status: AgentStatus) -> None:
         """An agent said this just now."""
@@ -56,8 +61,9 @@ class Statuses:
 
     async def refresh(self, observed: Iterable[ObservedKernel]) -> None:
         """Ask, in parallel, the agents of those kernels whose status is too old."""
-        oldest = time.monotonic() - FRESH_SECONDS
-        stale = [each for each in observed if self._noted_at(each.record.kernel_id) < oldest]
+        wanted = list(observed)
+        oldest = time.monotonic() - max(FRESH_SECONDS, len(wanted) * FRESH_SECONDS_PER_KERNEL)
+        stale = [each for each in wanted if self._noted_at(each.record.kernel_id) < oldest]
         if stale:
             # Those that take longer are asked on; meanwhile what they said last is as good as anything.
             await asyncio.wait({self._asking_of(each) for each in stale}, timeout=PATIENCE_SECONDS)
@@ -94,7 +100,8 @@ class Statuses:
         try:
             address = self._registry.address(observed)
             if address is not None:
-                self.note(observed.record.kernel_id, await self._agents.status(address))
+                async with self._turns:
+                    self.note(observed.record.kernel_id, await self._agents.status(address))
         except KernelUnresponsive:
             return
 

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import logging
 import os
+import time
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 AGENT_WAIT = 5.0
 """Seconds a client's handshake waits for the agent before the gateway answers it itself."""
+FIRST_PAUSE = 0.05
+"""Seconds before an agent that does not listen is tried again for the first time."""
 MAX_EARLY = 1024 * 1024
 """Bytes kept of what a client sends before the agent is there; then it is read no further."""
 _NOT_FORWARDED = frozenset({"authorization", "cookie", "host", "origin", "content-length", "transfer-encoding"})
@@ -91,7 +94,7 @@ class ChannelsRoute:
     async def _proxy(self, request: web.Request, address: Address) -> web.StreamResponse:
         """Pass the client's handshake to the agent and the agent's answer back; relay after a 101."""
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_FORWARDED]
-        upstream = await _accepted(address, self._head(request, address, headers))
+        upstream = await self._patiently(request, address, headers)
         try:
             client = _transport(request)
         except ConnectionResetError:
@@ -104,6 +107,21 @@ class ChannelsRoute:
             return await self._relay(request, splice)
         finally:
             telling.cancel()
+
+    async def _patiently(self, request: web.Request, address: Address, headers: list[tuple[str, str]]) -> Upstream:
+        """A websocket at the agent, whose address may be known a moment before it listens there."""
+        until = time.monotonic() + self._agent_wait
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await _accepted(address, self._head(request, address, headers))
+            except KernelUnresponsive:
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 1.0)
+            observed = self._registry.alive(request[PRINCIPAL], request.match_info["kernel_id"])
+            address = self._registry.address(observed) or address
 
     async def _have_progress_told(self, kernel_id: str) -> None:
         """Have the agent of a kernel that still starts tell its clients what the cluster says about that."""

@@ -29,7 +29,7 @@ eg_obey() {
     while read -r eg_name eg_pid; do
         eg_signal "$eg_name" "$eg_pid"
     done <&5
-    kill -s TERM "$$"
+    echo stop >"$eg_folder/orders" # a signal could come just before the supervisor begins to wait for an order
     read -r eg_pid <"$eg_folder/pid" && eg_signal TERM "$eg_pid" && sleep 5 && eg_signal KILL "$eg_pid"
 }
 

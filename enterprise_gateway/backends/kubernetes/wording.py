@@ -6,6 +6,7 @@ Pure. It decides nothing: `observe` and `startup` do.
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 import signal
 
@@ -35,6 +36,7 @@ _PLACE = re.compile(r" \(pod: \"[^\"]*\", container: [^)]*\)$")
 _FOR_SCHEDULERS = re.compile(r",? ?(?:no new claims to deallocate, ?)?preemption: .*", re.DOTALL)
 
 
+@functools.lru_cache(maxsize=4096)
 def unix(timestamp: str | None) -> float:
     """Unix seconds of an RFC 3339 `timestamp`; 0 when there is none that can be read."""
     try:
