@@ -60,8 +60,10 @@ async def build_cluster(settings: Settings, environ: Mapping[str, str], home_por
     except BaseException:
         await api.close()
         raise
+    namespaces = (namespace, *other_namespaces(policy))
     pods = PodSettings(
         namespace=namespace,
+        namespaces=frozenset(namespaces),
         agent_image=agent_image,
         kernel_image=settings.kernel_image,
         service_account=settings.default_kernel_service_account_name,
@@ -69,7 +71,6 @@ async def build_cluster(settings: Settings, environ: Mapping[str, str], home_por
         home=f"{settings.response_ip or own_address(api.server)}:{home_port}",
     )
     patience = StartPatience(unschedulable=settings.unschedulable_grace, slow_start=settings.slow_start_timeout)
-    namespaces = [namespace, *(other_namespaces(policy))]
     backend = KubernetesBackend(api, Planner(pods, policy), patience, settings.reason_retention, namespaces)
     log.info("Kernels run as pods in namespace %s, with agents of image %s", namespace, agent_image)
     if settings.auth_token is None and settings.token_file is None:

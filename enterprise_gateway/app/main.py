@@ -6,10 +6,11 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 import sys
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import uvloop
 
@@ -24,6 +25,7 @@ from enterprise_gateway.errors import ConfigError
 from enterprise_gateway.web.hello import make_hello_app
 from enterprise_gateway.web.operations import make_operations_app
 from enterprise_gateway.web.server import Sites, listen, make_app, tls_context
+from enterprise_gateway.web.waiting import make_waiting_app
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +53,8 @@ async def _serve(settings: Settings, environ: Mapping[str, str], configuration: 
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup has it
             loop.add_signal_handler(signum, signals.put_nowait, signum)
-    home = _listen_to_agents(settings) if "kubernetes" in chosen_backends(settings) else None
-    home_port = home.getsockname()[1] if home else 0
-    gateway = await _unless(signals, build_gateway(settings, environ, uuid.uuid4().hex, home_port))
+    ports = _listen(settings)
+    gateway = await _build(settings, environ, ports, signals)
     if gateway is None:
         return 0
     logs.configure(settings.log_level, settings.log_format, [gateway.token])
@@ -67,16 +68,19 @@ async def _serve(settings: Settings, environ: Mapping[str, str], configuration: 
         if settings.dynamic_config_interval:
             changes = follow(configuration, settings.dynamic_config_interval, gateway.follow)
             tasks.spawn(changes, "configuration")
-        if gateway.announce is not None and home is not None:
-            await sites.serve(make_hello_app(gateway.kernels.registry, gateway.announce), home)
-        url = await _serve_api(settings, gateway, sites)
-        operations_url = await _serve_operations(settings, gateway, sites, draining.is_set)
-        log.info("Operations endpoint is available at %s", operations_url)
+        registry = gateway.kernels.registry
+        if gateway.announce is not None and ports.agents is not None:
+            await sites.serve(make_hello_app(registry, gateway.announce), ports.agents)
+        app = make_app(gateway.api, gateway.channels, gateway.guard, http_rules(settings))
+        await sites.serve(app, ports.api, ports.context)
+        await sites.serve(make_operations_app(registry, draining.is_set), ports.operations)
+        log.info("Operations endpoint is available at %s", _url("http", settings.ops_ip, ports.operations))
         if gateway.token_is_fresh:
             # Straight to the terminal: a token never goes through a log.
             sys.stderr.write(f"No token is configured; this start's is {gateway.token.reveal()}\n")
         await _wait_for_state(gateway)
-        log.info("Jupyter Enterprise Gateway %s is available at %s", __version__, url)
+        url = _url("https" if ports.context else "http", settings.ip, ports.api)
+        log.info("Jupyter Enterprise Gateway %s is available at %s%s", __version__, url, settings.base_url.rstrip("/"))
         told = await _signal_or_end(signals, backends)
         if told is None:
             # Without what it watches, a gateway would show an older and older state; whoever started it starts another.
@@ -102,10 +106,44 @@ async def _signal_or_end(
         told.cancel()
 
 
-def _listen_to_agents(settings: Settings) -> socket.socket:
-    """The socket that agents of new pods come to, from other machines whatever EG_IP says."""
-    host = "::" if ":" in settings.response_ip else "0.0.0.0"  # noqa: S104 - what comes in proves what it says
-    return listen(host, settings.response_port, settings.port_retries)
+class _Ports(NamedTuple):
+    """What a gateway listens on."""
+
+    api: socket.socket
+    context: ssl.SSLContext | None
+    """TLS of `api`."""
+    operations: socket.socket
+    agents: socket.socket | None
+    """Where agents of new pods come to, if there are pods."""
+
+
+def _listen(settings: Settings) -> _Ports:
+    agents = None
+    if "kubernetes" in chosen_backends(settings):
+        # From other machines, whatever EG_IP says: what comes in proves what it says.
+        host = "::" if ":" in settings.response_ip else "0.0.0.0"  # noqa: S104
+        agents = listen(host, settings.response_port, settings.port_retries)
+    return _Ports(
+        api=listen(settings.ip, settings.port, settings.port_retries),
+        context=tls_context(settings.certfile, settings.keyfile, settings.client_ca, settings.ssl_version),
+        operations=listen(settings.ops_ip, settings.ops_port, settings.port_retries),
+        agents=agents,
+    )
+
+
+async def _build(
+    settings: Settings, environ: Mapping[str, str], ports: _Ports, signals: asyncio.Queue[signal.Signals]
+) -> Gateway | None:
+    """The gateway; None when a signal came first. While a cluster is waited for, its ports say so."""
+    home_port = ports.agents.getsockname()[1] if ports.agents else 0
+    waiting = Sites()
+    try:
+        if ports.agents is not None:
+            await waiting.serve(make_waiting_app(), ports.api.dup(), ports.context)
+            await waiting.serve(make_waiting_app(), ports.operations.dup())
+        return await _unless(signals, build_gateway(settings, environ, uuid.uuid4().hex, home_port))
+    finally:
+        await waiting.close()
 
 
 async def _unless(signals: asyncio.Queue[signal.Signals], work: Coroutine[Any, Any, _T]) -> _T | None:
@@ -129,20 +167,6 @@ async def _wait_for_state(gateway: Gateway) -> None:
                 await backend.until_synced()
     except TimeoutError:
         log.warning("The state could not be read within %g s; requests get 503 until it is", STATE_SECONDS)
-
-
-async def _serve_api(settings: Settings, gateway: Gateway, sites: Sites) -> str:
-    context = tls_context(settings.certfile, settings.keyfile, settings.client_ca, settings.ssl_version)
-    listener = listen(settings.ip, settings.port, settings.port_retries)
-    app = make_app(gateway.api, gateway.channels, gateway.guard, http_rules(settings))
-    await sites.serve(app, listener, context)
-    return _url("https" if context else "http", settings.ip, listener) + settings.base_url.rstrip("/")
-
-
-async def _serve_operations(settings: Settings, gateway: Gateway, sites: Sites, draining: Callable[[], bool]) -> str:
-    listener = listen(settings.ops_ip, settings.ops_port, settings.port_retries)
-    await sites.serve(make_operations_app(gateway.kernels.registry, draining), listener)
-    return _url("http", settings.ops_ip, listener)
 
 
 def _url(scheme: str, host: str, listener: socket.socket) -> str:

@@ -62,6 +62,13 @@ class Backend(Protocol):
     async def run(self) -> None:
         """Watch the outside world until cancelled, and sweep what nobody owns."""
 
+    def check(self) -> None:
+        """Look whether anything can be created or removed now, before something is done that cannot be undone.
+
+        Raises:
+            BackendUnavailable: it cannot.
+        """
+
     async def create(self, record: KernelRecord, launch: Launch, admit: Admission | None) -> bool:
         """Begin a start; False when a kernel with this id exists already, in which case nothing was done.
 

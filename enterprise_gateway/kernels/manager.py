@@ -153,6 +153,7 @@ class KernelManager:
 
     async def _end(self, observed: ObservedKernel, reason: str) -> None:
         kernel_id = observed.record.kernel_id
+        self.registry.backend_of(observed).check()
         address = self.registry.address(observed)
         if address is not None:
             with contextlib.suppress(KernelUnresponsive):

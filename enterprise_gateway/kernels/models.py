@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from enterprise_gateway.core.agents import AgentStatus
+from enterprise_gateway.core.lifecycle import KernelState
 from enterprise_gateway.core.records import ObservedKernel, Phase, SessionRecord
 from enterprise_gateway.core.timestamps import utc
 
@@ -74,8 +75,12 @@ def kernel_model(observed: ObservedKernel, status: AgentStatus | None) -> Kernel
         execution_state="dead" if ended else status.execution_state if status else "starting",
         connections=status.connections if status and not ended else 0,
         reason=observed.reason or (status.reason if status else ""),
-        progress=_progress(observed) if observed.phase is Phase.STARTING else [],
+        progress=_progress(observed) if _starts(observed, status) else [],
     )
+
+
+def _starts(observed: ObservedKernel, status: AgentStatus | None) -> bool:
+    return observed.phase is Phase.STARTING and (status is None or status.state is KernelState.STARTING)
 
 
 def kernel_history(observed: ObservedKernel, kernel: KernelModel) -> KernelHistory:

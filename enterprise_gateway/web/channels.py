@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 AGENT_WAIT = 5.0
 """Seconds a client's handshake waits for the agent before the gateway answers it itself."""
+STARTING_FACTOR = 4
+"""So many times as long waits a handshake for an agent whose kernel may still be starting; clients give up after 40 s."""
 FIRST_PAUSE = 0.05
 """Seconds before an agent that does not listen is tried again for the first time."""
 MAX_EARLY = 1024 * 1024
@@ -94,7 +96,7 @@ class ChannelsRoute:
     async def _proxy(self, request: web.Request, address: Address) -> web.StreamResponse:
         """Pass the client's handshake to the agent and the agent's answer back; relay after a 101."""
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_FORWARDED]
-        upstream = await self._patiently(request, address, headers)
+        upstream = await self._handshake(request, address, headers)
         try:
             client = _transport(request)
         except ConnectionResetError:
@@ -108,16 +110,20 @@ class ChannelsRoute:
         finally:
             telling.cancel()
 
-    async def _patiently(self, request: web.Request, address: Address, headers: list[tuple[str, str]]) -> Upstream:
+    async def _handshake(self, request: web.Request, address: Address, headers: list[tuple[str, str]]) -> Upstream:
         """A websocket at the agent, whose address may be known a moment before it listens there."""
-        until = time.monotonic() + self._agent_wait
+        observed = self._registry.alive(request[PRINCIPAL], request.match_info["kernel_id"])
+        starts = time.time() < observed.record.deadline
+        until = time.monotonic() + self._agent_wait * (STARTING_FACTOR if starts else 1)
         pause = FIRST_PAUSE
         while True:
             try:
-                return await _accepted(address, self._head(request, address, headers))
+                upstream = await dial(address, self._head(request, address, headers))
             except KernelUnresponsive:
                 if time.monotonic() > until:
                     raise
+            else:
+                return _accepted(upstream)
             await asyncio.sleep(pause)
             pause = min(2 * pause, 1.0)
             observed = self._registry.alive(request[PRINCIPAL], request.match_info["kernel_id"])
@@ -125,6 +131,7 @@ class ChannelsRoute:
 
     async def _have_progress_told(self, kernel_id: str) -> None:
         """Have the agent of a kernel that still starts tell its clients what the cluster says about that."""
+        await asyncio.sleep(self._agent_wait)  # a start that takes no longer needs no words
         told: set[str] = set()
         observed = self._registry.lookup(kernel_id)
         while observed is not None and observed.phase is Phase.STARTING:
@@ -192,7 +199,7 @@ class ChannelsRoute:
             ("Sec-WebSocket-Key", key),
             *([("Sec-WebSocket-Protocol", subprotocol)] if subprotocol else []),
         ]
-        return await _accepted(address, self._head(request, address, headers))
+        return await self._handshake(request, address, headers)
 
     async def _address(self, principal: Principal, observed: ObservedKernel, timeout: float | None) -> Address | None:
         """Where the agent is, once that is known; None after `timeout` seconds.
@@ -285,9 +292,8 @@ def _answer_to(request: web.Request) -> _Handshake:
         raise InvalidRequest(error.message) from None
 
 
-async def _accepted(address: Address, head: bytes) -> Upstream:
-    """A websocket at the agent. A proper handshake that is refused is not its client's fault."""
-    upstream = await dial(address, head)
+def _accepted(upstream: Upstream) -> Upstream:
+    """An agent's yes. A proper handshake that is refused is not its client's fault."""
     status = upstream.response.status
     if status != HTTPStatus.SWITCHING_PROTOCOLS:
         upstream.transport.abort()

@@ -193,9 +193,6 @@ class TestWaiting:
                 gateway.rest.shut_down(kernel_id)
             gateway.namespace.until_no_kernel_is_left()
 
-    @pytest.mark.xfail(
-        strict=True, reason="a refused connection to an agent that is about to listen is answered with 503"
-    )
     def test_a_websocket_waits_for_an_agent_whose_container_runs_and_does_not_listen_yet(self) -> None:
         slow = {"spec": {"containers": [{"name": "agent", "resources": {"limits": {"cpu": "50m"}}}]}}
         with outside(kernelspecs={"slow": pod_spec(pod_patch=slow)}, EG_START_WAIT="0") as gateway:

@@ -15,7 +15,7 @@ import msgspec
 from enterprise_gateway.aio import Changes
 from enterprise_gateway.backends.base import Admission, Launch
 from enterprise_gateway.core.records import KernelRecord, ObservedKernel, Phase, UnixEndpoint
-from enterprise_gateway.errors import KernelNotFound
+from enterprise_gateway.errors import BackendUnavailable, KernelNotFound
 
 
 class FakeBackend:
@@ -25,6 +25,7 @@ class FakeBackend:
 
     def __init__(self) -> None:
         self.synced = True
+        self.reachable = True
         self.kernels: dict[str, ObservedKernel] = {}
         self.launches: dict[str, Launch] = {}
         self.creating = asyncio.Semaphore(0)
@@ -39,6 +40,10 @@ class FakeBackend:
 
     async def run(self) -> None:
         """There is nothing to watch."""
+
+    def check(self) -> None:
+        if not self.reachable:
+            raise BackendUnavailable
 
     async def create(self, record: KernelRecord, launch: Launch, admit: Admission | None) -> bool:
         self.creating.release()

@@ -212,10 +212,10 @@ async def test_a_client_that_leaves_during_the_handshake_leaves_nothing_at_the_a
 
 
 async def test_a_kernel_whose_agent_cannot_be_reached_is_not_declared_dead(
-    patient: Served, backend: FakeBackend, tmp_path: Path
+    hasty: Served, backend: FakeBackend, tmp_path: Path
 ) -> None:
     backend.agent_appears(RECORD.kernel_id, str(tmp_path / "nobody.sock"))
-    assert (await (await Client.connect(patient)).head()).status == 503
+    assert (await (await Client.connect(hasty)).head()).status == 503
 
 
 async def test_a_refusal_by_the_agent_is_not_the_clients_fault(

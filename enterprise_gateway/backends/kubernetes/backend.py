@@ -114,14 +114,18 @@ class KubernetesBackend:
             await self._tasks.close()
             await self._api.close()
 
+    def check(self) -> None:
+        """Whether the API server answered when it was last asked."""
+        if not _in_contact(self._pods):
+            raise BackendUnavailable("The Kubernetes API server cannot be reached; running kernels are not affected")
+
     async def create(self, record: KernelRecord, launch: Launch, admit: Admission | None) -> bool:
         """Create the pod and, once it is clear that this kernel may be, the Secret without which it cannot start."""
         kernel_id = record.kernel_id
         if self._view.held(kernel_id) is not None or kernel_id in self._starting:
             return False
         plan = self._planner.plan(record, launch)
-        if not _in_contact(self._pods):
-            raise BackendUnavailable("The Kubernetes API server cannot be reached; running kernels are not affected")
+        self.check()
         self._starting.add(kernel_id)
         try:
             return await self._starts.start(plan, admit)

@@ -27,6 +27,9 @@ class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator configured about all kernels' pods."""
 
     namespace: str
+    """Where pods are unless somebody chooses."""
+    namespaces: frozenset[str]
+    """All that are watched."""
     agent_image: str
     kernel_image: str
     """Of kernels whose spec names none; may be empty."""
@@ -63,6 +66,11 @@ class Planner:
             parameters = self._parameters(record, without, volumes)
             volumes |= _volume_names(self._template(record, without, parameters, source))
         parameters = self._parameters(record, launch, volumes)
+        if parameters.namespace not in self._settings.namespaces:
+            raise StartFailed(
+                f"KERNEL_NAMESPACE of kernel spec {record.spec_name!r} is {parameters.namespace!r}, but this gateway "
+                f"watches only {', '.join(sorted(self._settings.namespaces))} (EG_POD_POLICY)"
+            )
         return PodPlan(
             record=record,
             launch=launch,

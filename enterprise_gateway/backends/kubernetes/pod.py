@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from enterprise_gateway.backends.base import Launch
 from enterprise_gateway.backends.kubernetes.merge import merge
@@ -75,12 +76,6 @@ class PodPlan(msgspec.Struct, frozen=True, kw_only=True):
     """`read_supervisor()`."""
     home: str = ""
     """`host:port` of this replica, where the agent reports that it listens."""
-    image_pull_policy: str = "IfNotPresent"
-    """Of the kernel's image."""
-    image_pull_secrets: tuple[str, ...] = ()
-    """Names of Secrets in the namespace."""
-    agent_resources: dict[str, Any] = {}
-    """Laid over the agent's own `resources`."""
     template: dict[str, Any] = {}
     """The operator's Pod as `template.read_template` gives it; container 0 is the kernel's."""
     patch: dict[str, Any] = {}
@@ -170,7 +165,6 @@ def _defaults(plan: PodPlan) -> dict[str, Any]:
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": math.ceil(plan.launch.rules.shutdown_wait) + _END_SECONDS,
             "serviceAccountName": parameters.service_account or None,
-            "imagePullSecrets": [{"name": name} for name in plan.image_pull_secrets] or None,
             "securityContext": {
                 "runAsUser": parameters.uid,
                 "runAsGroup": parameters.gid,
@@ -182,12 +176,12 @@ def _defaults(plan: PodPlan) -> dict[str, Any]:
                 {
                     "name": KERNEL_CONTAINER,
                     "image": parameters.image,
-                    "imagePullPolicy": plan.image_pull_policy,
+                    "imagePullPolicy": "IfNotPresent",
                     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                 },
                 {
                     "name": AGENT_CONTAINER,
-                    "resources": merge(_agent_resources(plan.launch.rules), plan.agent_resources),
+                    "resources": _agent_resources(plan.launch.rules),
                     "securityContext": {
                         "runAsUser": AGENT_UID,
                         "runAsNonRoot": True,
@@ -369,7 +363,8 @@ def _agent_config(plan: PodPlan) -> pods.PodAgentConfig:
             token=launch.secrets.token.reveal(),
             connection=_connection(plan),
             process=process,
-            rules=launch.rules,
+            # The cluster knows this pod, so no kernel in one is ever an orphan.
+            rules=replace(launch.rules, cull=replace(launch.rules.cull, orphan_timeout=0.0)),
         ),
         home=plan.home,
         pod_name=plan.pod_name,

@@ -32,6 +32,7 @@ NO_IMAGE = 'Failed to pull image "localhost/kernel:1": not found'
 def settings(namespace: str = "kernels") -> PodSettings:
     return PodSettings(
         namespace=namespace,
+        namespaces=frozenset({"kernels", "team", namespace}),
         agent_image="localhost/gateway:1",
         kernel_image="localhost/kernel:1",
         service_account="",

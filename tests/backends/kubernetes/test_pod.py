@@ -152,18 +152,16 @@ def test_what_was_asked_for_is_in_the_pod() -> None:
         "uid": 1234,
         "gid": 5678,
     }
-    pod = make_pod(make_plan(parameters=asked, image_pull_policy="Always", image_pull_secrets=("registry",)))
+    pod = make_pod(make_plan(parameters=asked))
     spec, kernel = pod["spec"], container(pod)
     assert kernel["resources"] == {"requests": {"cpu": "2", "nvidia.com/gpu": "1"}, "limits": {"memory": "4Gi"}}
     assert kernel["workingDir"] == "/home/alice"
-    assert kernel["imagePullPolicy"] == "Always"
     assert mount in kernel["volumeMounts"]
     assert volume in spec["volumes"]
     assert spec["nodeSelector"] == {"disk": "ssd"}
     assert spec["tolerations"] == [toleration]
     assert spec["priorityClassName"] == "low"
     assert spec["serviceAccountName"] == "lab"
-    assert spec["imagePullSecrets"] == [{"name": "registry"}]
     assert (spec["securityContext"]["runAsUser"], spec["securityContext"]["runAsGroup"]) == (1234, 5678)
     assert container(pod, "agent")["imagePullPolicy"] == "IfNotPresent"
     assert mount not in container(pod, "agent")["volumeMounts"]
@@ -225,14 +223,6 @@ def test_the_agent_has_memory_for_the_replay_buffers_that_are_configured() -> No
     rules = AgentRules(start_timeout=60.0, replay_bytes=256 * mebibyte, max_message=16 * mebibyte)
     agent = container(make_pod(make_plan(launch={"rules": rules})), "agent")
     assert agent["resources"]["limits"] == {"memory": f"{128 + 4 * 256 + 2 * 16}Mi"}
-
-
-def test_the_agents_resources_can_be_configured() -> None:
-    resources = {"limits": {"memory": "1Gi", "cpu": "1"}}
-    assert container(make_pod(make_plan(agent_resources=resources)), "agent")["resources"] == {
-        "requests": {"cpu": "50m", "memory": "48Mi"},
-        "limits": {"memory": "1Gi", "cpu": "1"},
-    }
 
 
 # The operator's template and patch.
