@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 AGENT_WAIT = 5.0
 """Seconds a client's handshake waits for the agent before the gateway answers it itself."""
 STARTING_FACTOR = 4
-"""So many times as long waits a handshake for an agent whose kernel may still be starting; clients give up after 40 s."""
+"""So many times as long waits a handshake for an agent whose kernel may still start; clients give up after 40 s."""
 FIRST_PAUSE = 0.05
 """Seconds before an agent that does not listen is tried again for the first time."""
 MAX_EARLY = 1024 * 1024
