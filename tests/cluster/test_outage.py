@@ -50,8 +50,10 @@ def outage() -> Outage:
 
 @pytest.fixture
 def kernel_ids(deployed: Deployed) -> Iterator[list[str]]:
-    """Two kernels."""
+    """Two kernels, of which every replica has heard that they run; the cluster tells the others a second later."""
     kernel_ids = [deployed.rest.start_kernel(SPEC) for _ in range(2)]
+    for replica in Replica.all(deployed):
+        eventually(lambda replica=replica: "starting" not in [state(replica, each) for each in kernel_ids])
     yield kernel_ids
     for kernel_id in kernel_ids:
         deployed.rest.delete(f"/api/kernels/{kernel_id}")
@@ -98,6 +100,16 @@ def test_running_kernels_stay_usable_and_nothing_is_started_or_ended(
     assert len(stream.follower.connections) == 1, "a client was disturbed"
 
 
+@pytest.mark.xfail(strict=True, reason="an error that a backend derives from BackendUnavailable is answered 500")
+def test_a_session_that_cannot_be_recorded_is_refused(
+    outage: Outage, replicas: list[Replica], kernel_ids: list[str]
+) -> None:
+    with outage():
+        for replica, kernel_id in zip(replicas, kernel_ids, strict=True):
+            opened = {"path": "a.ipynb", "type": "notebook", "kernel": {"id": kernel_id}}
+            assert_unavailable(replica.rest.post("/api/sessions", json=opened))
+
+
 def test_a_replica_that_starts_meanwhile_says_so_and_recovers(
     deployed: Deployed, outage: Outage, replicas: list[Replica], kernel_ids: list[str]
 ) -> None:
@@ -138,6 +150,10 @@ def started_by(replica: Replica) -> str | None:
     """A kernel that was started; None while the replica asks for patience."""
     answer = replica.rest.post("/api/kernels", json={"name": SPEC})
     return None if answer.status_code == 503 else str(answer_of(answer)["id"])
+
+
+def state(replica: Replica, kernel_id: str) -> str:
+    return str(answer_of(replica.rest.get(f"/api/kernels/{kernel_id}"))["execution_state"])
 
 
 def status_of(url: str) -> int | None:

@@ -17,8 +17,10 @@ MOST_RESTARTS = 2
 """Of one replica's container, before its pod is deleted instead: kubelet's pauses grow to minutes."""
 PAUSE = (1.0, 5.0)
 """Seconds between two faults."""
-OUTAGE = (2.0, 6.0)
-"""Seconds without an API server, beside the time that it takes to stop and start."""
+OUTAGE = (0.0, 3.0)
+"""Seconds without an API server, beside the 10 s or 20 s that it takes to stop and start."""
+CALM_SECONDS = 40.0
+"""Between two outages: a node that hardly ever hears of its API server is given up, and the Service with it."""
 
 
 class Faults:
@@ -38,6 +40,7 @@ class Faults:
         self._control = control
         self._pids = pids
         self._killed: dict[str, int] = {}
+        self._calm_until = 0.0
 
     def run(self, seconds: float) -> None:
         """Makes faults for so long."""
@@ -100,12 +103,16 @@ class Faults:
 
     def stop_api_server(self) -> None:
         assert self._control is not None
+        if time.monotonic() < self._calm_until:
+            self.kill_replica()
+            return
         self._history.note("", "stop the API server")
         self._control.stop("apiserver")
         try:
             time.sleep(self._chance.uniform(*OUTAGE))
         finally:
             self._control.up()
+        self._calm_until = time.monotonic() + CALM_SECONDS
         self._history.note("", "the API server is back")
 
     def restart_kubelet(self) -> None:

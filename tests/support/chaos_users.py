@@ -18,7 +18,7 @@ from support.rest import answer_of
 SPEC = "python_kubernetes"
 LAUNCH_TIMEOUT = "40"
 """Seconds for a start, in which the API server may be away for a while."""
-PATIENCE = 150.0
+PATIENCE = 240.0
 """Seconds until a request that is made again and again must have been answered."""
 WORK = (8.0, 30.0)
 """Seconds for which a kernel is used."""
@@ -129,7 +129,8 @@ class User:
 
     def _failed(self, kernel_id: str, answer: requests.Response) -> None:
         """A start may fail while everything is disturbed, if it says why."""
-        said = answer.json().get("message", "")
+        is_json = answer.headers.get("Content-Type", "").startswith("application/json")
+        said = answer.json().get("message", "") if is_json else ""
         if answer.status_code in (requests.codes.server_error, requests.codes.not_found) and said:
             self._history.note(kernel_id, "start failed", f"{answer.status_code} {said}")
         else:

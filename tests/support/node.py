@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from support.cluster import kubectl
+from support.wait import eventually
 
 COMMAND_DEADLINE = 180.0
 """Seconds until a part of the cluster is up again."""
@@ -45,6 +50,12 @@ def _innermost(process: Path) -> int:
     return int(next(line for line in lines if line.startswith("NSpid:")).split()[-1])
 
 
+def node_was_heard() -> datetime:
+    """When the node last said that it lives; one that is silent for 40 s loses the replicas' addresses."""
+    leases = json.loads(kubectl("--namespace", "kube-node-lease", "get", "leases", "--output", "json"))["items"]
+    return min(datetime.fromisoformat(lease["spec"]["renewTime"]) for lease in leases)
+
+
 class Control:
     """Stops and starts the cluster's parts by a command: `COMMAND stop PART`, `COMMAND up`, `COMMAND restart PART`."""
 
@@ -61,8 +72,10 @@ class Control:
         self._run("stop", part)
 
     def up(self) -> None:
-        """Starts all that does not run, and waits until it serves."""
+        """Starts all that does not run, and waits until it serves and has heard of its node again."""
         self._run("up")
+        began = datetime.now(UTC)
+        eventually(lambda: node_was_heard() > began, COMMAND_DEADLINE)
 
     def restart(self, part: str) -> None:
         self._run("restart", part)
