@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 from support.gateway import Gateway, StartGateway
+
+# A shell ignores SIGINT for what it runs in the background, and every kernel of these tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

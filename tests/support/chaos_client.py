@@ -12,7 +12,6 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import requests
@@ -28,8 +27,6 @@ CELL_DEADLINE = 120.0
 """Seconds a cell may take, with everything that happens meanwhile."""
 DOUBT_SECONDS = 3.0
 """How long nothing may come about a request, after a connection broke, before the client asks whether it arrived."""
-DEATH_SECONDS = 5.0
-"""How long a kernel that was killed may still fail cells that are sent to it."""
 RETRY_SECONDS = 0.1
 
 CELL = """
@@ -66,6 +63,31 @@ class Cell:
     outcome: Outcome = Outcome.UNKNOWN
 
 
+class Doubt:
+    """Whether an execute arrived whose connection broke: requests are answered in their order, so a later one tells."""
+
+    def __init__(self) -> None:
+        self.settled = False
+        """Whether anything was heard of it."""
+        self.question = ""
+        """The id of the later request."""
+        self._since = float("inf")
+
+    def begin(self) -> None:
+        """There is a new connection."""
+        self._since, self.question = time.monotonic(), ""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to ask."""
+        return not self.settled and not self.question and time.monotonic() > self._since + DOUBT_SECONDS
+
+    def answered_by(self, message: Message) -> bool:
+        """Whether this answers the question."""
+        asked = bool(self.question) and message["parent_header"].get("msg_id") == self.question
+        return asked and message["channel"] == "shell" and not self.settled
+
+
 class KernelLost(Exception):
     """The gateway says that there is no such kernel any more."""
 
@@ -86,6 +108,7 @@ class Client:
         self._chance = chance
         self._stopping = threading.Event()
         self._channels: Channels | None = None
+        self._doubt = Doubt()
         self._thread = threading.Thread(target=self._run, name=f"client {self.session}", daemon=True)
         self._thread.start()
 
@@ -131,38 +154,41 @@ class Client:
     def _until_over(self, cell: Cell, code: str) -> None:
         """Sends the cell once and reads until its reply and idle have come, over as many connections as it takes."""
         awaited = {"execute_reply", "idle"}
-        heard, probe, deadline = False, "", time.monotonic() + CELL_DEADLINE
-        doubt = float("inf")
+        deadline = time.monotonic() + CELL_DEADLINE
+        self._doubt = Doubt()
         while awaited:
             try:
-                if self._channels is None:
-                    self._channels = self._connect()
-                    doubt = time.monotonic() + DOUBT_SECONDS
-                    probe = ""
-                if not cell.msg_id:
-                    # Whether or not it arrives: it is sent once, and known by this id.
-                    message = self._channels.message("shell", "execute_request", execute_content(code))
-                    cell.msg_id = message["header"]["msg_id"]
-                    doubt = float("inf")
-                    self._channels.socket.send(json.dumps(message))
-                if not heard and not probe and time.monotonic() > doubt:
-                    probe = self._channels.send("shell", "kernel_info_request", {})
-                message = self._receive()
+                message = self._next(cell, code)
             except (OSError, websocket.WebSocketException):
                 self._cut_off()
                 continue
             if time.monotonic() > deadline:
-                self._history.violate(self._kernel_id, f"no end of cell {cell}; still awaited: {awaited}")
+                self._history.violate(self._kernel_id, f"no end of {cell}; still awaited: {awaited}")
                 raise KernelLost
             if message is None:
                 continue
             parent = message["parent_header"].get("msg_id")
             if parent == cell.msg_id:
-                heard = True
+                self._doubt.settled = True
                 awaited -= {message["msg_type"], message["content"].get("execution_state")}
                 self._learn(cell, message)
-            elif parent == probe and message["channel"] == "shell" and not heard:
+            elif self._doubt.answered_by(message):
                 return  # what was sent before the question did not arrive
+
+    def _next(self, cell: Cell, code: str) -> Message | None:
+        """The next message, over a new connection where there is none, after what is still to be sent."""
+        if self._channels is None:
+            self._channels = self._connect()
+            self._doubt.begin()
+        if not cell.msg_id:
+            # Whether or not it arrives: it is sent once, and known by this id.
+            message = self._channels.message("shell", "execute_request", execute_content(code))
+            cell.msg_id = message["header"]["msg_id"]
+            self._doubt = Doubt()
+            self._channels.socket.send(json.dumps(message))
+        if self._doubt.is_due:
+            self._doubt.question = self._channels.send("shell", "kernel_info_request", {})
+        return self._receive()
 
     def _learn(self, cell: Cell, message: Message) -> None:
         if message["msg_type"] == "execute_reply":
@@ -221,47 +247,3 @@ def execute_content(code: str) -> dict[str, object]:
         "allow_stdin": False,
         "stop_on_error": False,
     }
-
-
-def violations(client: Client, kernel_id: str, sessions: set[str], history: History) -> Iterator[str]:
-    """What is wrong with what a client of a kernel, which has these sessions, was sent."""
-    try:
-        messages = client.messages()
-    except AssertionError as error:
-        yield f"client {client.session}: {error}"
-        return
-    asked = {cell.msg_id: cell for cell in client.cells}
-    texts: dict[str, str] = {}
-    for message in messages:
-        parent = message["parent_header"]
-        if message["channel"] == "shell" and parent.get("session") != client.session:
-            yield f"a reply to somebody else: {message}"
-        if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
-            texts[parent["msg_id"]] = texts.get(parent["msg_id"], "") + message["content"]["text"]
-    numbers: dict[str, list[int]] = {session: [] for session in sessions}
-    for msg_id, text in texts.items():
-        lines = [json.loads(line) for line in text.split("\n")[:-1]]
-        cell = asked.get(msg_id)
-        if cell is not None and cell.outcome is Outcome.OK and len(lines) != LINES:
-            yield f"{cell} was answered with {len(lines)} lines: {text!r}"
-        if [line["line"] for line in lines] != list(range(len(lines))):
-            yield f"lines out of order: {text!r}"
-        for line in lines:
-            if line["kernel"] != kernel_id or line["session"] not in sessions:
-                yield f"output of another kernel or session: {line}"
-            elif line["runs"] != 1:
-                yield f"a cell ran {line['runs']} times: {line}"
-            else:
-                numbers[line["session"]].append(line["cell"])
-    for session, cells in numbers.items():
-        if cells != sorted(cells):
-            yield f"cells of {session} out of order: {cells}"
-        if any(cells.count(number) > LINES for number in set(cells)):
-            yield f"a cell of {session} ran twice: {cells}"
-    for cell in client.cells:
-        if cell.outcome is Outcome.OK and cell.msg_id not in texts:
-            yield f"{cell} was answered without its output"
-        since = cell.sent - DEATH_SECONDS
-        killed = history.happened(kernel_id, "kill kernel", since) or history.happened(kernel_id, "kill agent", since)
-        if cell.outcome is Outcome.FAILED and not killed:
-            yield f"{cell} failed although nobody killed its kernel"

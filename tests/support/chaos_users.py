@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Mapping
 
 import requests
-from support.chaos_client import Client, violations
+from support.chaos_checks import violations
+from support.chaos_client import Client
 from support.chaos_history import History
 from support.deployed import Deployed
 from support.rest import answer_of
