@@ -30,12 +30,13 @@ _STATUS: dict[type[errors.GatewayError], HTTPStatus] = {
     errors.BackendUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ConfigError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ProtocolError: HTTPStatus.BAD_REQUEST,
+    errors.GatewayError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 
 def status_of(error: errors.GatewayError) -> HTTPStatus:
-    """The status of an error; every type in `errors` has one."""
-    return _STATUS[type(error)]
+    """The status of an error; every type in `errors` has one, and what a backend derives from those has its base's."""
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

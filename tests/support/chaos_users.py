@@ -10,10 +10,13 @@ import uuid
 from collections.abc import Mapping
 
 import requests
+import websocket
+from support.channels import Channels
 from support.chaos_checks import violations
 from support.chaos_client import Client
 from support.chaos_history import History
 from support.deployed import Deployed
+from support.replica import Replica
 from support.rest import answer_of
 
 SPEC = "python_kubernetes"
@@ -192,9 +195,26 @@ def start_body(kernel_id: str) -> dict[str, object]:
     return {"name": SPEC, "env": {"KERNEL_ID": kernel_id, "KERNEL_LAUNCH_TIMEOUT": LAUNCH_TIMEOUT}}
 
 
-def state_of(deployed: Deployed) -> dict[str, str] | None:
+def state_of(gateway: Deployed | Replica) -> dict[str, str] | None:
     """Kernels and their states; None while nobody answers."""
     try:
-        return {model["id"]: model["execution_state"] for model in answer_of(deployed.rest.get("/api/kernels"))}
+        return {model["id"]: model["execution_state"] for model in answer_of(gateway.rest.get("/api/kernels"))}
     except (requests.RequestException, AssertionError):
         return None
+
+
+def is_ended(deployed: Deployed, kernel_id: str) -> bool:
+    """Asks for a kernel's end; False while nobody answers."""
+    try:
+        return deployed.rest.delete(f"/api/kernels/{kernel_id}").status_code in (204, 404)
+    except requests.RequestException:
+        return False
+
+
+def is_usable(deployed: Deployed, kernel_id: str) -> bool:
+    """Whether a kernel runs a cell; False while nobody answers."""
+    try:
+        with Channels.of(deployed, kernel_id) as channels:
+            return channels.execute("print(6 * 7)").text == "42\n"
+    except (OSError, websocket.WebSocketException):
+        return False

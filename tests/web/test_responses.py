@@ -79,3 +79,15 @@ def test_a_changed_body_is_sent() -> None:
 
 def test_json_is_labelled_as_such() -> None:
     assert json_response({}).headers["Content-Type"].startswith("application/json")
+
+
+def test_what_a_backend_derives_from_an_error_has_that_errors_status_and_patience() -> None:
+    class ClusterAway(errors.BackendUnavailable):
+        pass
+
+    class Odd(errors.GatewayError):
+        pass
+
+    assert from_error(ClusterAway("away")).status == 503
+    assert from_error(ClusterAway("away")).headers["Retry-After"]
+    assert status_of(Odd("odd")) == 500
