@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from support.wait import eventually
+
 COMMAND_DEADLINE = 120.0
 """Seconds one kubectl may take."""
 CLEAN_DEADLINE = 60.0
@@ -77,6 +79,8 @@ class Namespace:
             "metadata": {"name": self.name, "labels": self._labels},
         }
         kubectl("apply", "--filename", "-", stdin=json.dumps(manifest))
+        # The cluster makes it a moment after the namespace, and takes no pod before.
+        eventually(lambda: "default" in self.names("serviceaccounts"), CLEAN_DEADLINE)
         return self
 
     def __exit__(

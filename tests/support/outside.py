@@ -67,8 +67,6 @@ class Outside(Gateway):
 def outside(**options: Any) -> Iterator[Outside]:
     """A started gateway with a namespace of its own, for fixtures that several tests share."""
     with Namespace() as namespace, Outside(namespace, **options) as gateway:
-        # The cluster makes it a moment after the namespace, and takes no pod before.
-        eventually(lambda: "default" in namespace.names("serviceaccounts"), START_DEADLINE)
         yield gateway.start()
 
 

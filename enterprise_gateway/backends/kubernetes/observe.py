@@ -152,7 +152,7 @@ def _end(pod: Pod, now: float) -> _End | None:
     recorded = _decoded(pod.metadata.annotations.get(END_ANNOTATION, ""))
     # An agent that was stopped with its pod only knows that it was told to end.
     if recorded is not None and (report is None or recorded.time <= report.time):
-        return _End(recorded)
+        return _End(_with_log(recorded, kernel))
     if report is not None:
         return _End(_enriched(report, pod, kernel), failing=kernel is None and not going)
     if going:
@@ -178,8 +178,7 @@ def _decoded(text: str) -> EndReport | None:
 
 def _enriched(report: EndReport, pod: Pod, kernel: Terminated | None) -> EndReport:
     """The agent's report, with what only the cluster knows."""
-    if kernel is not None and not report.log_tail and kernel.reason not in wording.NEVER_RAN:
-        report = msgspec.structs.replace(report, log_tail=kernel.message)
+    report = _with_log(report, kernel)
     if kernel is not None and kernel.reason == "OOMKilled" and report.exit_code == -signal.SIGKILL:
         memory = wording.out_of_memory(pod, KERNEL_CONTAINER)
         return msgspec.structs.replace(report, reason=f"{report.reason}: {memory}")
@@ -191,6 +190,11 @@ def _enriched(report: EndReport, pod: Pod, kernel: Terminated | None) -> EndRepo
     if disruption is not None and int(_since(disruption)) <= report.time:
         return msgspec.structs.replace(report, reason=_disruption_words(disruption))
     return report
+
+
+def _with_log(report: EndReport, kernel: Terminated | None) -> EndReport:
+    """Kubelet knows a container's last output; it may tell it after somebody else has told of the end."""
+    return report if report.log_tail else msgspec.structs.replace(report, log_tail=_log_tail(kernel))
 
 
 def _since(condition: Condition) -> float:

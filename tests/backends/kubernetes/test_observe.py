@@ -136,6 +136,16 @@ def test_the_end_that_a_gateway_wrote_wins_over_an_agent_that_was_then_stopped()
     assert (now.phase, now.reason, now.failing) == (Phase.ENDED, "the image cannot be used", False)
 
 
+def test_a_container_whose_end_is_seen_after_its_agents_still_tells_its_last_output():
+    report = EndReport(reason="it died", time=BEGIN + 39, exit_code=42)
+    agent = terminated(0, "Completed", left(report))
+    assert seen(pending(kernel=RUNS, agent=agent), at=50).failing, "a gateway puts this on record now"
+    pod = pending(kernel=terminated(42, message="last line"), agent=agent)
+    pod = replace(pod, metadata=replace(pod.metadata, annotations={END_ANNOTATION: left(report)}))
+    now = seen(pod, at=51)
+    assert (now.reason, now.exit_code, now.log_tail) == ("it died", 42, "last line")
+
+
 def test_an_agent_that_knew_first_wins_over_the_end_that_a_gateway_wrote():
     pod = pending(kernel=terminated(1), agent=terminated(0, "Completed", left(REPORT)))
     written = left(EndReport(reason="its agent ended", time=REPORT.time + 5))
