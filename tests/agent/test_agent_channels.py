@@ -67,7 +67,8 @@ class Agent:
         self.batches: list[int] = []
         self.full: list[bool] = []
         self._batch = 0
-        self.channels = Channels(connection, IDENTITY, self._received, self._drained, self.full.append)
+        self.connection = connection
+        self.channels = Channels(IDENTITY, self._received, self._drained, self.full.append)
 
     def _received(self, each: Message) -> None:
         self._batch += 1
@@ -103,7 +104,7 @@ async def agent(connection: ConnectionInfo) -> AsyncIterator[Agent]:
 @pytest.fixture
 def open_agent(agent: Agent, kernel: KernelSockets) -> Agent:
     """Connected to a kernel that is ready."""
-    agent.channels.open()
+    agent.channels.open(agent.connection)
     agent.channels.release()
     kernel.await_subscriber()
     return agent
@@ -161,7 +162,7 @@ async def test_what_is_sent_while_a_reply_comes_in_does_not_swallow_the_reply(op
 
 
 async def test_until_the_kernel_is_ready_messages_are_held_but_for_the_agents_own(agent, kernel):
-    agent.channels.open()
+    agent.channels.open(agent.connection)
     agent.channels.send(request(1))
     agent.channels.send(request(2, "control"))
     agent.channels.send_now(request(0))
@@ -190,22 +191,22 @@ def next_kernel(
 
 
 async def test_what_is_held_for_a_process_that_is_gone_does_not_reach_the_next(agent, next_kernel):
-    agent.channels.open()
+    agent.channels.open(agent.connection)
     agent.channels.send(request(1))
     reborn = next_kernel()
     agent.channels.discard_held()
-    agent.channels.open()
+    agent.channels.open(agent.connection)
     agent.channels.send(request(2))
     agent.channels.release()
     assert reborn.receive("shell")[1] == request(2)
 
 
 async def test_what_comes_between_two_lives_of_the_kernel_reaches_the_second(agent, next_kernel):
-    agent.channels.open()
+    agent.channels.open(agent.connection)
     agent.channels.release()
     reborn = next_kernel()
     agent.channels.send(request(1))
-    agent.channels.open()
+    agent.channels.open(agent.connection)
     agent.channels.release()
     assert reborn.receive("shell")[1] == request(1)
 
@@ -244,7 +245,7 @@ async def test_an_answer_on_stdin_passes_the_requests_that_wait_for_it(open_agen
 
 
 async def test_a_kernel_that_is_not_there_yet_is_connected_to_as_soon_as_it_is(agent, connection):
-    agent.channels.open()
+    agent.channels.open(agent.connection)
     agent.channels.release()
     agent.channels.send(request(1))
     await asyncio.sleep(0)

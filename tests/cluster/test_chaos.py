@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import requests
@@ -52,7 +53,8 @@ def test_whatever_is_killed_each_cell_runs_once_and_nothing_is_left(own_deployme
 
     try:
         Faults(own_deployment, history, chance, Control.from_environment(), pids).run(seconds)
-        until_all_serve(own_deployment)
+        with noted(history, own_deployment):
+            until_all_serve(own_deployment)
     finally:
         for user in users:
             user.stop()
@@ -66,7 +68,7 @@ def settle(deployed: Deployed, users: list[User], history: History) -> None:
     """Notes what is not as it must be after the storm: on every replica, and in the cluster."""
     kept = {user.kernel_id for user in users} - {""}
     abandoned = {kernel_id for user in users for kernel_id in user.abandoned}
-    try:
+    with noted(history, deployed):
         [listed] = eventually(lambda: settled_kernels(deployed), QUIET_SECONDS)
         for replica in Replica.all(deployed):
             eventually(lambda replica=replica: settled_kernels(replica) == [listed])
@@ -85,8 +87,15 @@ def settle(deployed: Deployed, users: list[User], history: History) -> None:
         for replica in deployed.replicas():
             if "Traceback" in (said := deployed.namespace.logs(replica)):
                 history.violate("", f"replica {replica} failed:\n{said}")
+
+
+@contextmanager
+def noted(history: History, deployed: Deployed) -> Iterator[None]:
+    """What is awaited in vain is a violation like any other."""
+    try:
+        yield
     except AssertionError as error:
-        history.violate("", f"{error}\n{deployed.namespace.kubectl('get', 'pods,secrets')}")
+        history.violate("", f"{error}\n{deployed.namespace.kubectl('get', 'secrets')}\n{deployed.state()}")
 
 
 def settled_kernels(gateway: Deployed | Replica) -> list[set[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from support.cluster import Namespace, kubectl, node_address
+from support.cluster import KubectlError, Namespace, kubectl, node_address
 from support.rest import Rest
 from support.wait import eventually
 
@@ -99,8 +99,14 @@ class Deployed:
 
     def state(self) -> str:
         """What the namespace looks like and what its gateways say, for a failure's message."""
-        said = [f"--- {name}\n{self.namespace.logs(name)}" for name in self.replicas()]
+        said = [f"--- {name}\n{self._said(name)}" for name in self.replicas()]
         return "\n".join([self.namespace.kubectl("get", "pods,events"), *said])
+
+    def _said(self, name: str) -> str:
+        try:
+            return self.namespace.logs(name)
+        except KubectlError as error:
+            return str(error)
 
     def _answers(self) -> bool:
         try:
