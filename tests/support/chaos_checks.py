@@ -25,6 +25,7 @@ def violations(client: Client, kernel_id: str, sessions: set[str], history: Hist
         return
     lines = {msg_id: [json.loads(line) for line in text.split("\n")[:-1]] for msg_id, text in texts(messages).items()}
     yield from replies_of_others(client, messages)
+    yield from broken_cells(client, lines)
     yield from foreign_lines(lines, kernel_id, sessions)
     yield from cells_out_of_order(lines, sessions)
     yield from wrong_outcomes(client, lines)
@@ -47,10 +48,18 @@ def replies_of_others(client: Client, messages: list[Message]) -> Iterator[str]:
             yield f"a reply to somebody else: {message}"
 
 
+def broken_cells(client: Client, lines: dict[str, list[Line]]) -> Iterator[str]:
+    """Each cell's lines come from the first on, in order; the other session may have begun one before this one came."""
+    known = {client.session}
+    for printed in lines.values():
+        first = printed[0]["line"] if printed and printed[0]["session"] not in known else 0
+        if [line["line"] for line in printed] != list(range(first, first + len(printed))):
+            yield f"lines out of order: {printed}"
+        known |= {line["session"] for line in printed}
+
+
 def foreign_lines(lines: dict[str, list[Line]], kernel_id: str, sessions: set[str]) -> Iterator[str]:
     for printed in lines.values():
-        if [line["line"] for line in printed] != list(range(len(printed))):
-            yield f"lines out of order: {printed}"
         for line in printed:
             if line["kernel"] != kernel_id or line["session"] not in sessions:
                 yield f"output of another kernel or session: {line}"
