@@ -116,7 +116,9 @@ def until_all_serve(deployed: Deployed) -> None:
         if not status[0]["ready"]:
             deployed.kill_replica(name)
     deployed.until_rolled_out()
-    eventually(lambda: len(deployed.replicas()) == 2)
+    # The cluster's controllers look again up to half a minute after their API server has come back.
+    eventually(lambda: len(deployed.replicas()) == 2, QUIET_SECONDS)
+    deployed.until_rolled_out()
     eventually(lambda: all(is_ready(deployed, name) for name in deployed.replicas()), 60.0)
 
 
