@@ -11,6 +11,7 @@ from statistics import median
 from benchmarks import processes
 from benchmarks.bench import IPYKERNEL, NULL, Client, peer_of
 from benchmarks.cluster_bench import ARGV, ClusterBench
+from benchmarks.cluster_spark import spark
 from benchmarks.report import Row
 from benchmarks.rows import traffic
 
@@ -116,5 +117,6 @@ MEASUREMENTS: dict[str, Callable[[ClusterBench], list[Row]]] = {
     "stream": traffic.stream,
     "display": traffic.display,
     "failover": failover,
+    "spark": spark,
 }
 """In the order of a run."""

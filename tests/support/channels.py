@@ -22,7 +22,7 @@ from support.gateway import Gateway
 
 V1 = "v1.kernel.websocket.jupyter.org"
 DEADLINE = 60.0
-"""Seconds the next message may take."""
+"""Seconds the next message may take, unless told otherwise."""
 
 Message = dict[str, Any]
 
@@ -71,13 +71,15 @@ class Channels:
         token: str | None = None,
         session_id: str | None = None,
         subprotocols: Sequence[str] = (),
+        deadline: float = DEADLINE,
         **options: Any,
     ) -> None:
+        self._deadline = deadline
         self.session = session_id or uuid.uuid4().hex
         query = "" if session_id is None else "?" + urlencode({"session_id": session_id})
         self.socket = websocket.create_connection(
             f"{url}/api/kernels/{kernel_id}/channels{query}",
-            timeout=DEADLINE,
+            timeout=deadline,
             subprotocols=list(subprotocols) or None,
             header={} if token is None else {"Authorization": f"token {token}"},
             suppress_origin=True,
@@ -140,7 +142,7 @@ class Channels:
 
     def recv(self) -> Message:
         """The next message; pings are answered on the way, and do not extend its deadline."""
-        end = time.monotonic() + DEADLINE
+        end = time.monotonic() + self._deadline
         while True:
             opcode, data = self.socket.recv_data(control_frame=True)
             if opcode == websocket.ABNF.OPCODE_TEXT:
@@ -150,7 +152,7 @@ class Channels:
             if opcode == websocket.ABNF.OPCODE_CLOSE:
                 raise ClosedByServerError(int.from_bytes(data[:2], "big"), data[2:].decode())
             if time.monotonic() > end:
-                raise TimeoutError(f"no message within {DEADLINE:g} s")
+                raise TimeoutError(f"no message within {self._deadline:g} s")
 
     def recv_until(self, wanted: Callable[[Message], bool]) -> list[Message]:
         """All messages up to and with the first `wanted` one."""

@@ -1,0 +1,2 @@
+c = get_config()  # noqa: F821 - IPython gives it
+c.InteractiveShellApp.extensions = ["lazy_spark"]

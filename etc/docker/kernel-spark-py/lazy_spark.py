@@ -1,0 +1,214 @@
+"""An IPython extension: `spark`, `sc` and `sql` are there for the first cell that names them.
+
+A notebook that never does has no JVM and no executors. Starting takes some ten seconds, in that cell, which can be
+interrupted and fails with the reason. Each cell's jobs are a group of their own, cancelled with the cell. A cell that
+waits for executors says what the cluster says of them.
+
+Threads: IPython calls from its main thread; `Watch` is a thread while a cell runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import os
+import ssl
+import sys
+import threading
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+NAMES = frozenset({"spark", "sc", "sql"})
+START = "_start_spark"
+LOOK_SECONDS = 5.0
+
+
+class SparkUnavailable(Exception):
+    """Spark could not be started; the message is all that a notebook shows."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class LazySpark(ast.NodeTransformer):
+    """The session of a shell."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._context: Any = None
+        self._given: dict[str, Any] = {}
+        self._watch: Watch | None = None
+        self._cells = 0
+
+    def visit_Module(self, module: ast.Module) -> ast.Module:
+        """Have a cell that reads one of the names start Spark first; one that it sets itself is its own."""
+        names = [node for node in ast.walk(module) if isinstance(node, ast.Name)]
+        read = {name.id for name in names if isinstance(name.ctx, ast.Load)}
+        own = {name.id for name in names if not isinstance(name.ctx, ast.Load)} | imported(module)
+        if (read & NAMES) - own - self._shell.user_ns.keys():
+            start = ast.Expr(ast.Call(ast.Name(START, ast.Load()), [], []))
+            module.body.insert(_first_statement(module), ast.fix_missing_locations(start))
+        return module
+
+    def start(self) -> None:
+        """Put a session's names into the notebook; what the user has defined stays."""
+        from pyspark.sql import SparkSession
+
+        self._watch = Watch()
+        try:
+            session = SparkSession.builder.getOrCreate()
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:
+            raise SparkUnavailable(f"Spark did not start: {words(error)}") from None
+        context = session.sparkContext
+        if not context.master.startswith("k8s:"):
+            session.stop()
+            raise SparkUnavailable(
+                f"Spark found no configuration and would have run inside this notebook ({context.master}): "
+                "does the kernel spec start it by spark-driver?"
+            )
+        values = {"spark": session, "sc": context, "sql": session.sql}
+        self._given = {name: value for name, value in values.items() if name not in self._shell.user_ns}
+        self._shell.user_ns.update(self._given)
+        self._follow(context)
+
+    def before(self, _: Any) -> None:
+        """A cell begins."""
+        self._cells += 1
+        pyspark = sys.modules.get("pyspark")
+        if pyspark is not None:
+            self._follow(pyspark.SparkContext._active_spark_context)
+
+    def after(self, result: Any) -> None:
+        """A cell has ended."""
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
+        if isinstance(result.error_in_exec, KeyboardInterrupt) and self._context is not None:
+            self._context.cancelJobGroup(self._group)
+
+    @property
+    def _group(self) -> str:
+        return f"cell-{self._cells}"
+
+    def _follow(self, context: Any) -> None:
+        """From now on this cell's jobs are its own; a session that was stopped is forgotten, for another to come."""
+        self._context = context
+        if context is not None:
+            context.setJobGroup(self._group, f"Cell {self._shell.execution_count}", interruptOnCancel=True)
+            self._watch = self._watch or Watch()
+            self._watch.context = context
+            return
+        for name, value in self._given.items():
+            if self._shell.user_ns.get(name) is value:
+                del self._shell.user_ns[name]
+        self._given = {}
+
+
+class Watch:
+    """Looks, while a cell runs, whether it waits for executors, and says once what the cluster says of them."""
+
+    def __init__(self) -> None:
+        self.context: Any = None
+        """While there is none, Spark is being started."""
+        self._said: set[str] = set()
+        self._over = threading.Event()
+        threading.Thread(target=self._run, name="executors", daemon=True).start()
+
+    def end(self) -> None:
+        """The cell has ended."""
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            try:
+                if self._waits():
+                    self._say(reasons(executors()))
+            except Exception as error:
+                self._say({f"its executors cannot be looked at: {words(error)}"})
+
+    def _waits(self) -> bool:
+        if self.context is None:
+            return True
+        tracker = self.context.statusTracker()
+        infos = self.context._jsc.sc().statusTracker().getExecutorInfos()
+        return bool(tracker.getActiveStageIds()) and len(infos) <= 1  # the driver is one of them
+
+    def _say(self, found: set[str]) -> None:
+        for reason in sorted(found - self._said):
+            print(f"Spark waits for executors: {reason}", file=sys.stderr, flush=True)
+        self._said |= found
+
+
+def imported(module: ast.Module) -> set[str]:
+    """The names that import and def statements bind."""
+    bound = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(node.name)
+    return bound
+
+
+def _first_statement(module: ast.Module) -> int:
+    """Where a statement may stand: imports from `__future__` must come before all others."""
+    futures = [isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in module.body]
+    return len(futures) - futures[::-1].index(True) if True in futures else 0
+
+
+def words(error: Exception) -> str:
+    """The innermost cause of a Java exception, or what a Python one says."""
+    cause = getattr(error, "java_exception", None)
+    if cause is None:
+        return str(error).strip() or type(error).__name__
+    while cause.getCause() is not None:
+        cause = cause.getCause()
+    return cause.getMessage() or cause.toString()
+
+
+def executors() -> list[dict[str, Any]]:
+    """The pods of this kernel's executors, as the cluster has them."""
+    namespace = (ACCOUNT / "namespace").read_text()
+    selector = urllib.parse.quote(f"component=worker,kernel_id={os.environ['KERNEL_ID']}")
+    request = urllib.request.Request(
+        f"https://kubernetes.default.svc/api/v1/namespaces/{namespace}/pods?labelSelector={selector}",
+        headers={"Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}"},
+    )
+    context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
+    with urllib.request.urlopen(request, timeout=LOOK_SECONDS, context=context) as answer:
+        return json.load(answer)["items"]
+
+
+def reasons(pods: list[dict[str, Any]]) -> set[str]:
+    """Why pods do not run, in Kubernetes' words."""
+    found = set()
+    for pod in pods:
+        status = pod["status"]
+        for condition in status.get("conditions", []):
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                found.add(condition.get("message", ""))
+        for container in status.get("containerStatuses", []):
+            waiting = container["state"].get("waiting", {})
+            if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+                found.add(f"{waiting['reason']}: {waiting.get('message', '')}")
+            ended = container["state"].get("terminated")
+            if ended and ended["exitCode"]:
+                found.add(f"one ended with exit code {ended['exitCode']} ({ended.get('reason', '')})")
+    return found
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """IPython's entry."""
+    # py4j tells of an interrupt with a traceback of its own, beside the cell's.
+    logging.getLogger().addFilter(lambda record: record.msg != "KeyboardInterrupt while sending command.")
+    lazy = LazySpark(shell)
+    shell.user_ns_hidden[START] = shell.user_ns[START] = lazy.start
+    shell.ast_transformers.append(lazy)
+    shell.events.register("pre_run_cell", lazy.before)
+    shell.events.register("post_run_cell", lazy.after)
