@@ -14,11 +14,11 @@ TAG ?= dev
 BASE ?=
 CLUSTER ?=
 BUILDER ?= $(shell command -v docker >/dev/null && docker version >/dev/null 2>&1 && echo docker build || echo buildah build)
-BUILD_ARGS = -f etc/docker/$(1)/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE))
+BUILD_ARGS = -f $(or $(3),etc/docker)/$(1)/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE))
 build_image = $(if $(CLUSTER),$(CLUSTER) image $(2) . $(BUILD_ARGS),$(BUILDER) -t $(2) $(BUILD_ARGS) .)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser cluster-test check docs bench bench-cluster bdist kernelspecs images docker-images-kubernetes lock clean
+.PHONY: help run test test-browser cluster-test check docs bench bench-cluster bdist kernelspecs images docker-images-kubernetes test-images lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 28
@@ -33,7 +33,7 @@ test-browser: $(VENV)/.dev $(VENV)/.browser  ## JupyterLab in a real browser; in
 	.ci/install-browser
 	$(BIN)/pytest -m browser tests/browser
 
-cluster-test: $(VENV)/.dev $(if $(CLUSTER),images)  ## tests on the cluster of KUBECONFIG, which must have the images
+cluster-test: $(VENV)/.dev $(if $(CLUSTER),images test-images)  ## tests on the cluster of KUBECONFIG, which must have the images
 	CLUSTER_COMMAND=$(CLUSTER) $(BIN)/pytest -m cluster tests/cluster
 
 check: $(VENV)/.dev  ## style, types, imports between floors, documentation
@@ -61,9 +61,15 @@ kernelspecs: $(VENV)/.dev  ## a tarball in dist/ to unpack where Jupyter looks f
 	tar --create --gzip --owner=0 --group=0 --directory etc/kernelspecs \
 	  --file dist/jupyter_enterprise_gateway_kernelspecs-$$($(BIN)/python -c 'import enterprise_gateway as it; print(it.__version__)').tar.gz .
 
-images docker-images-kubernetes:  ## images of the gateway and of a Python kernel, by docker or buildah
+images docker-images-kubernetes:  ## images of the gateway and of kernels, by docker or buildah
 	$(call build_image,gateway,$(HUB)/enterprise-gateway:$(TAG))
 	$(call build_image,kernel-py,$(HUB)/kernel-py:$(TAG))
+	$(call build_image,kernel-r,$(HUB)/kernel-r:$(TAG))
+	$(call build_image,kernel-scala,$(HUB)/kernel-scala:$(TAG))
+	$(call build_image,kernel-spark-py,$(HUB)/kernel-spark-py:$(TAG))
+
+test-images:  ## images that only tests need
+	$(call build_image,launchers,$(HUB)/launchers:$(TAG),tests/cluster/images)
 
 lock: $(BIN)/python  ## new pins from the ranges in pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
@@ -72,6 +78,7 @@ lock: $(BIN)/python  ## new pins from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml $(COMPILE) -c $(LOCK)/dev.txt --group browser -o $(LOCK)/browser.txt
 	$(BIN)/uv pip compile pyproject.toml $(COMPILE) -c $(LOCK)/dev.txt -o $(LOCK)/gateway.txt
 	$(BIN)/uv pip compile $(COMPILE) -c $(LOCK)/dev.txt --group run -o $(LOCK)/kernel-py.txt
+	$(BIN)/uv pip compile $(COMPILE) -c $(LOCK)/dev.txt --group run --group spark -o $(LOCK)/kernel-spark-py.txt
 
 clean:  ## everything made here
 	rm -rf $(VENV) dist site test-artifacts tests/node/node_modules

@@ -18,7 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 from enterprise_gateway.core.records import ConnectionInfo
 from enterprise_gateway.errors import ProtocolError
 from enterprise_gateway.wire.kernel import Signer
-from enterprise_gateway.wire.message import CHANNELS, Message, Part
+from enterprise_gateway.wire.message import CHANNELS, Message
 
 log = logging.getLogger(__name__)
 
@@ -49,22 +49,21 @@ class Channels:
 
     def __init__(
         self,
-        connection: ConnectionInfo,
         identity: bytes,
         received: Callable[[Message], None],
         drained: Callable[[], None],
         full: Callable[[bool], None],
     ) -> None:
-        self._connection = connection
         self._identity = identity
         self._received = received
         self._drained = drained
         self._full = full
-        self._signer = Signer(connection.key.encode(), connection.signature_scheme)
+        self._signer = Signer(b"")
+        """Of the life that is connected; each may have another key."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         # One queue a channel: a kernel that waits for input reads stdin and control, but no shell.
-        self._held: dict[str, deque[list[Part]]] = {channel: deque() for channel in CHANNELS}
+        self._held: dict[str, deque[Message]] = {channel: deque() for channel in CHANNELS}
         self._held_size = 0
         self._holding = True
         self._taken = 0
@@ -77,10 +76,16 @@ class Channels:
         """Whether so much is held for the kernel that clients should not be read."""
         return self._held_size > HELD_LIMIT
 
-    def open(self) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected, or tries to be."""
+        return bool(self._sockets)
+
+    def open(self, connection: ConnectionInfo) -> None:
         """Connect; what clients send is held until `release`."""
         self.close()
         self._holding = True
+        self._signer = Signer(connection.key.encode(), connection.signature_scheme)
         for channel, kind in _TYPES.items():
             socket = self._context.socket(kind)
             socket.linger = 0
@@ -93,7 +98,7 @@ class Channels:
             else:
                 # A kernel sends input requests to the identity that made the execute request.
                 socket.identity = self._identity
-            socket.connect(self._address(channel))
+            socket.connect(f"tcp://{connection.ip}:{getattr(connection, f'{channel}_port')}")
             self._sockets[channel] = socket
             self._loop.add_reader(socket.fileno(), self._drain, channel, socket)
             self._loop.call_soon(self._drain, channel, socket)
@@ -144,35 +149,34 @@ class Channels:
 
     def send(self, message: Message) -> None:
         """Pass a client's message to the kernel, in its channel's order; it is held while the kernel cannot take it."""
-        parts = self._signer.encode(message)
         held = self._held[message.channel]
-        if self._holding or held or not self._try_send(message.channel, parts):
+        if self._holding or held or not self._try_send(message):
             was_full = self.backed_up
-            held.append(parts)
-            self._held_size += sum(map(len, parts))
+            held.append(message)
+            self._held_size += message.size
             if not was_full and self.backed_up:
                 self._full(True)
 
     def send_now(self, message: Message) -> None:
         """Pass the agent's own message to the kernel, before everything held; a kernel that takes none loses it."""
-        self._try_send(message.channel, self._signer.encode(message))
+        self._try_send(message)
 
-    def _try_send(self, channel: str, parts: list[Part]) -> bool:
-        socket = self._sockets.get(channel)
+    def _try_send(self, message: Message) -> bool:
+        socket = self._sockets.get(message.channel)
         if socket is None:
             return False
         try:
-            socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+            socket.send_multipart(self._signer.encode(message), zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return False
-        self._loop.call_soon(self._drain, channel, socket)
+        self._loop.call_soon(self._drain, message.channel, socket)
         return True
 
     def _send_held(self, channel: str) -> None:
         was_full = self.backed_up
         held = self._held[channel]
-        while held and self._try_send(channel, held[0]):
-            self._held_size -= sum(map(len, held.popleft()))
+        while held and self._try_send(held[0]):
+            self._held_size -= held.popleft().size
         if was_full and not self.backed_up:
             self._full(False)
 
@@ -209,10 +213,6 @@ class Channels:
         for held in self._held.values():
             held.clear()
         self._held_size = 0
-
-    def _address(self, channel: str) -> str:
-        port = getattr(self._connection, f"{channel}_port")
-        return f"tcp://{self._connection.ip}:{port}"
 
 
 def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:

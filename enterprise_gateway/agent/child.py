@@ -11,7 +11,7 @@ import msgspec
 from enterprise_gateway.agent.parked import ParkedProcess
 from enterprise_gateway.agent.process import KernelProcess, OutputLog
 from enterprise_gateway.core.agents import KernelProcessConfig
-from enterprise_gateway.core.records import EndReport
+from enterprise_gateway.core.records import ConnectionInfo, EndReport
 from enterprise_gateway.files import replace_file
 
 KERNEL_LOG = "kernel.log"
@@ -21,6 +21,9 @@ END_FILE = "end.json"
 
 class ChildHolder:
     """Starts the kernel's command here; the first life may begin in a parked process."""
+
+    silence = ""
+    """Where it listens is always known."""
 
     def __init__(self, config: KernelProcessConfig, folder: Path, parked: ParkedProcess | None = None) -> None:
         self.ready = asyncio.Event()
@@ -40,6 +43,10 @@ class ChildHolder:
         with contextlib.suppress(OSError):
             replace_file(self._folder / PID_FILE, str(process.pid).encode())
         return process
+
+    async def connection(self, planned: ConnectionInfo) -> ConnectionInfo:
+        """As the kernel's connection file has it."""
+        return planned
 
     @property
     def log_tail(self) -> str:

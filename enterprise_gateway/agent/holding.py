@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple, Protocol
 
-from enterprise_gateway.core.records import EndReport
+from enterprise_gateway.core.records import ConnectionInfo, EndReport
 
 
 class Exit(NamedTuple):
@@ -49,6 +49,13 @@ class Holder(Protocol):
             OSError: the command cannot be run; the message says why.
             ValueError: likewise, of a command or environment with a NUL in it.
         """
+
+    async def connection(self, planned: ConnectionInfo) -> ConnectionInfo:
+        """Where the life that began last listens: as planned, or as its launcher says once it has chosen."""
+
+    @property
+    def silence(self) -> str:
+        """While `connection` is waited for: what has not come, in words for the user."""
 
     @property
     def log_tail(self) -> str:

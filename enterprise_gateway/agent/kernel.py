@@ -81,9 +81,7 @@ class Kernel:
         self._answered = asyncio.Event()
         author = Author(f"agent-{uuid.uuid4().hex}")
         self.hub = Hub(config.rules.replay_bytes, author, self._own_message)
-        self.channels = Channels(
-            config.connection, author.session.encode(), self.hub.from_kernel, self.hub.flush, self._backed_up
-        )
+        self.channels = Channels(author.session.encode(), self.hub.from_kernel, self.hub.flush, self._backed_up)
 
     # What others ask.
 
@@ -190,14 +188,12 @@ class Kernel:
             config = self.config.process
             return Died(f"{config.argv[0]!r} cannot be run in {config.cwd!r}: {error}", None, 0.0)
         self._process = process
-        self.channels.open()
         readiness = asyncio.create_task(self._await_ready(), name="readiness")
         command = asyncio.create_task(self._commands.get(), name="command")
         news: list[asyncio.Future[Any]] = [process.exited, command]
         try:
             await asyncio.wait([*news, readiness], return_when=asyncio.FIRST_COMPLETED)
-            if readiness.done() and not readiness.result() and not process.exited.done():
-                reason = f"it did not answer within {self.config.rules.start_timeout:g} s"
+            if readiness.done() and (reason := readiness.result()) and not process.exited.done():
                 return Died(reason, None, 0.0)
             await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
             if command.done():
@@ -226,12 +222,16 @@ class Kernel:
             ready.cancel()
             command.cancel()
 
-    async def _await_ready(self) -> bool:
-        """Ask for kernel_info until a reply and something on iopub have come; False after the start's timeout."""
+    async def _await_ready(self) -> str:
+        """Connect, and ask for kernel_info until a reply and something on iopub have come.
+
+        Returns what had not come by the start's timeout, in words for the user.
+        """
         request = self.hub.author.request("shell", "kernel_info_request", {})
-        pause = NUDGE_SECONDS
+        pause, limit = NUDGE_SECONDS, self.config.rules.start_timeout
         try:
-            async with asyncio.timeout(self.config.rules.start_timeout):
+            async with asyncio.timeout(limit):
+                self.channels.open(await self.holder.connection(self.config.connection))
                 self.channels.send_now(request)
                 await self._answered.wait()
                 while not self.hub.heard_iopub:
@@ -239,21 +239,23 @@ class Kernel:
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 1.0)
         except TimeoutError:
-            return False
+            missing = "it did not answer" if self.channels.is_open else self.holder.silence
+            return f"{missing} within {limit:g} s"
         self._become(KernelState.RUNNING)
         if self.hub.activity.execution_state in ("starting", "restarting"):
             self.hub.activity.reset("idle")
         self.channels.release()
         log.info("Kernel is ready")
-        return True
+        return ""
 
     async def _stop(self, process: Process, *, restarting: bool) -> None:
         """Interrupt, ask, terminate, kill; what is left of the group is killed in any case."""
         half = self.config.rules.shutdown_wait / 2
         if self.hub.activity.busy:
             self.interrupt()
-        self.channels.send_now(self.hub.author.request("control", "shutdown_request", {"restart": restarting}))
-        await asyncio.wait({process.exited}, timeout=half)
+        if self.channels.is_open:
+            self.channels.send_now(self.hub.author.request("control", "shutdown_request", {"restart": restarting}))
+            await asyncio.wait({process.exited}, timeout=half)
         if not process.exited.done():
             process.signal_group(signal.SIGTERM)
             await asyncio.wait({process.exited}, timeout=half)

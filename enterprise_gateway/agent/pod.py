@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from enterprise_gateway.agent.hello import say_hello
+from enterprise_gateway.agent.holding import Holder
 from enterprise_gateway.agent.kernel import Kernel
 from enterprise_gateway.agent.main import attend, run_agent
 from enterprise_gateway.agent.routes import Routes
@@ -40,7 +41,7 @@ def run(root: Path, port: int, host: str, name: str) -> None:
 async def _run(config: PodAgentConfig, root: Path, port: int, host: str) -> None:
     secrets = _below(root, pods.SECRET_FOLDER)
     supervisor = Supervisor(_below(root, pods.SHARED_FOLDER), _below(root, pods.TERMINATION_LOG))
-    kernel = Kernel(config.agent, supervisor)
+    kernel = Kernel(config.agent, _holder(config, supervisor))
     listener = _listener(port)
     hello = asyncio.create_task(_announce(config, host, listener.getsockname()[1]), name="hello")
 
@@ -54,6 +55,14 @@ async def _run(config: PodAgentConfig, root: Path, port: int, host: str) -> None
     finally:
         hello.cancel()
         supervisor.close()
+
+
+def _holder(config: PodAgentConfig, supervisor: Supervisor) -> Holder:
+    if config.launcher is None:
+        return supervisor
+    from enterprise_gateway.agent.launched import LauncherHolder  # noqa: PLC0415 - other kernels start without it
+
+    return LauncherHolder(supervisor, config.agent.kernel_id, config.launcher)
 
 
 async def _announce(config: PodAgentConfig, host: str, port: int) -> None:

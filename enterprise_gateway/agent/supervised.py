@@ -19,7 +19,7 @@ import msgspec
 
 from enterprise_gateway.agent.holding import Exit
 from enterprise_gateway.core.exits import describe_exit
-from enterprise_gateway.core.records import EndReport
+from enterprise_gateway.core.records import ConnectionInfo, EndReport
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,10 @@ class SupervisedProcess:
 
 
 class Supervisor:
-    """The agent's side of the fifos in `folder`; begins no life by itself, because the first has begun already."""
+    """The agent's side of the fifos in `folder`; the first life has begun already, unless the supervisor waits."""
 
+    silence = ""
+    """Where the kernel listens is always known."""
     log_tail = ""
     """A container's output goes to its node's log."""
     forsaken = ""
@@ -84,6 +86,7 @@ class Supervisor:
         self._process: SupervisedProcess | None = None
         self._lives: asyncio.Queue[SupervisedProcess] = asyncio.Queue()
         self._began = False
+        """Whether the next life needs an order."""
         self._over = ""
         self._buffer = b""
         self._events, self._signals, self._orders = _open_fifos(folder)
@@ -91,15 +94,20 @@ class Supervisor:
         self._loop.add_reader(self._events, self._read)
 
     async def start(self) -> SupervisedProcess:
-        """The first life, which began without an order, or another."""
+        """The first life, which may have begun without an order, or another."""
         if self._began:
             _write(self._orders, "start")
         self._began = True
         return await self._lives.get()
 
+    async def connection(self, planned: ConnectionInfo) -> ConnectionInfo:
+        """As the kernel's connection file has it."""
+        return planned
+
     def leave(self, report: EndReport) -> None:
         """Let the kernel's container end, and make the report this container's last words."""
-        _write(self._orders, "stop")
+        # Of a container that fails kubelet keeps the last output.
+        _write(self._orders, "stop" if report.exit_code is None else "fail")
         with contextlib.suppress(OSError):
             self._message_file.write_bytes(encode_report(report, MESSAGE_BYTES))
 
@@ -141,6 +149,9 @@ class Supervisor:
     def _event(self, line: str) -> None:
         alive = self._process is not None and not self._process.exited.done()
         match line.split():
+            case ["waiting"] if not self._began:
+                self._began = True
+                self.ready.set()
             case ["started", pid] if pid.isdecimal() and not alive:
                 self._process = SupervisedProcess(self, int(pid))
                 self._lives.put_nowait(self._process)

@@ -33,6 +33,9 @@ SHARED_FOLDER = "/run/enterprise-gateway"
 TERMINATION_LOG = "/dev/termination-log"
 """Where a container leaves its last words for the pod's status, 4096 bytes at most."""
 
+RESPONSE_PORT = 8877
+"""Where, on the pod's loopback, the agent of a launcher's kernel takes the launcher's reports."""
+
 POD_IP_VARIABLE = "POD_IP"
 """The agent's environment variable with the pod's address (from the downward API)."""
 POD_NAME_VARIABLE = "POD_NAME"
@@ -40,6 +43,14 @@ POD_NAME_VARIABLE = "POD_NAME"
 
 HELLO_PATH = "/agents/"
 """Before a kernel id: where an agent tells the replica that started it that it listens."""
+
+
+class LauncherConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a kernel that is started by a launcher made for EG, which chooses ports and key, and reports them."""
+
+    private_key: str
+    """In PEM: opens the reports, which are sealed with its public half."""
+    port: int = RESPONSE_PORT
 
 
 class PodAgentConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +61,8 @@ class PodAgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`host:port` of the replica that started it, over HTTP; empty when there is nobody to tell."""
     pod_name: str = ""
     """The pod this is for. Another pod of the same kernel id, which lost a race, finds the same Secret."""
+    launcher: LauncherConfig | None = None
+    """Given, `agent.connection` does not count: each life has the one that its launcher reports."""
 
 
 class Hello(msgspec.Struct, frozen=True):

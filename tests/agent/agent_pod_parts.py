@@ -19,6 +19,7 @@ from agent_parts import DEADLINE, KERNEL, Client, connection_info
 from support.supervisor import end_session, supervisor_command
 from websockets.asyncio.client import connect
 
+from enterprise_gateway.agent.supervised import SupervisedProcess, Supervisor
 from enterprise_gateway.core import pods, tls
 from enterprise_gateway.core.agents import AgentConfig, AgentRules, AgentStatus, KernelProcessConfig
 from enterprise_gateway.core.records import EndReport, TlsEndpoint
@@ -28,6 +29,41 @@ from enterprise_gateway.kernels.reach import Address
 
 TOKEN = "the-pods-token"
 SEED = Secret("5e" * 32)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Container:
+    """Both ends of the fifos; the test is the supervisor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.supervisor = Supervisor(folder, folder / "termination-log")
+        self.folder = folder
+        self.events = os.open(folder / "events", os.O_WRONLY)
+
+    def say(self, text: str) -> None:
+        os.write(self.events, text.encode())
+
+    def end(self) -> None:
+        if self.events:
+            os.close(self.events)
+        self.events = 0
+
+    def told(self, fifo: str) -> str:
+        """Everything in one of the agent's fifos."""
+        descriptor = os.open(self.folder / fifo, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return os.read(descriptor, 65536).decode()
+        except BlockingIOError:
+            return ""
+        finally:
+            os.close(descriptor)
+
+    async def started(self) -> SupervisedProcess:
+        return await asyncio.wait_for(self.supervisor.start(), DEADLINE)
 
 
 class Pod:
@@ -41,6 +77,7 @@ class Pod:
         self.home = ""
         self.meant_for = "this-pod"
         """The pod that the agent's configuration is for."""
+        self.launcher: pods.LauncherConfig | None = None
         self.gateway = AgentClient()
         self.kernel: subprocess.Popen[bytes]
         self.agent: subprocess.Popen[bytes]
@@ -66,7 +103,8 @@ class Pod:
         file = str(self.path(pods.SHARED_FOLDER, pods.CONNECTION_FILE))
         command = tuple(word.format(connection_file=file) for word in command)
         argv = command or (sys.executable, "-P", str(KERNEL), "-f", file)
-        self.kernel = self._start([*supervisor_command(self.root, self.shell), *argv], env)
+        wait = ["--wait"] if self.launcher else []
+        self.kernel = self._start([*supervisor_command(self.root, self.shell), *wait, *argv], env)
 
     def start_agent(self, **rules: Any) -> None:
         """Start the agent's container."""
@@ -79,11 +117,10 @@ class Pod:
             process=process,
             rules=AgentRules(**rules),
         )
-        config = msgspec.json.encode(pods.PodAgentConfig(agent=agent, home=self.home, pod_name=self.meant_for))
-        self.path(pods.SECRET_FOLDER, pods.AGENT_FILE).write_bytes(config)
+        config = pods.PodAgentConfig(agent=agent, home=self.home, pod_name=self.meant_for, launcher=self.launcher)
+        self.path(pods.SECRET_FOLDER, pods.AGENT_FILE).write_bytes(msgspec.json.encode(config))
         self.path(pods.SECRET_FOLDER, pods.TLS_FILE).write_bytes(tls.make_identity(SEED))
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         command = [sys.executable, "-P", "-m", "enterprise_gateway.agent", str(self.root), str(self.port)]
         self.agent = self._start(command, {pods.POD_IP_VARIABLE: "127.0.0.1", pods.POD_NAME_VARIABLE: "this-pod"})
 

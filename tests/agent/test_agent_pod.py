@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -14,7 +13,7 @@ import msgspec
 import psutil
 import pytest
 from agent_parts import DEADLINE, KERNEL, Client
-from agent_pod_parts import SEED, TOKEN, Pod
+from agent_pod_parts import SEED, TOKEN, Pod, free_port
 from support.ended import have_ended
 from support.supervisor import SHELLS
 from support.wait import eventually
@@ -234,8 +233,7 @@ async def test_it_tells_its_home_where_it_listens_with_a_proof(pod):
 
 
 async def test_a_home_that_is_gone_harms_nobody(pod):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        pod.home = f"127.0.0.1:{probe.getsockname()[1]}"
+    pod.home = f"127.0.0.1:{free_port()}"
     pod.start_kernel()
     pod.start_agent()
     await pod.running()

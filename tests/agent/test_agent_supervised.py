@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,48 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 from agent_parts import DEADLINE
+from agent_pod_parts import Container
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enterprise_gateway.agent.supervised import (
     MAX_LINE,
     MESSAGE_BYTES,
-    SupervisedProcess,
     Supervisor,
     describe_end,
     encode_report,
 )
 from enterprise_gateway.core.records import EndReport
-
-
-class Container:
-    """Both ends."""
-
-    def __init__(self, folder: Path) -> None:
-        self.supervisor = Supervisor(folder, folder / "termination-log")
-        self.folder = folder
-        self.events = os.open(folder / "events", os.O_WRONLY)
-
-    def say(self, text: str) -> None:
-        os.write(self.events, text.encode())
-
-    def end(self) -> None:
-        if self.events:
-            os.close(self.events)
-        self.events = 0
-
-    def told(self, fifo: str) -> str:
-        """Everything in one of the agent's fifos."""
-        descriptor = os.open(self.folder / fifo, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            return os.read(descriptor, 65536).decode()
-        except BlockingIOError:
-            return ""
-        finally:
-            os.close(descriptor)
-
-    async def started(self) -> SupervisedProcess:
-        return await asyncio.wait_for(self.supervisor.start(), DEADLINE)
 
 
 @pytest.fixture
@@ -87,6 +56,16 @@ async def test_the_first_life_needs_no_order_and_the_next_one_does(container):
     assert container.told("orders") == "start\n"
     container.say("started 8\n")
     assert (await asyncio.wait_for(second, DEADLINE)).pid == 8
+
+
+async def test_a_supervisor_that_waits_is_ready_and_needs_an_order_for_the_first_life_too(container):
+    container.say("waiting\n")
+    await asyncio.wait_for(container.supervisor.ready.wait(), DEADLINE)
+    first = asyncio.create_task(container.supervisor.start())
+    await asyncio.sleep(0)
+    assert container.told("orders") == "start\n"
+    container.say("started 7\n")
+    assert (await asyncio.wait_for(first, DEADLINE)).pid == 7
 
 
 async def test_signals_name_the_life_they_are_for_and_stop_when_it_ends(container):
@@ -162,6 +141,11 @@ async def test_at_the_end_the_container_is_stopped_and_the_report_left(container
     container.supervisor.leave(report)
     assert container.told("orders") == "stop\n"
     assert msgspec.json.decode((container.folder / "termination-log").read_bytes(), type=EndReport) == report
+
+
+async def test_the_container_of_a_kernel_that_ended_by_itself_is_to_fail(container):
+    container.supervisor.leave(EndReport(reason="the kernel died", time=1.5, exit_code=0))
+    assert container.told("orders") == "fail\n"
 
 
 async def test_a_fifo_that_is_a_link_is_not_followed(tmp_path):

@@ -10,7 +10,9 @@ from unittest import mock
 import gateway_provisioners
 from gateway_provisioners.cli import image_bootstrapapp
 
-LAUNCHERS = Path(gateway_provisioners.__file__).parent / "kernel-launchers"
+_PACKAGE = Path(gateway_provisioners.__file__).parent
+LAUNCHERS = _PACKAGE / "kernel-launchers"
+KERNEL_SPECS = _PACKAGE / "kernel-specs"
 
 
 def install_launchers(folder: Path) -> Path:

@@ -2,28 +2,44 @@
 
 EG ran a script for each start, which made the pod from a template beside it. The stock one is recognised by its file
 name, and what it would have done is done in this process: its template is used, and the kernel that its image would
-have started is named as a command. Reads no file and runs nothing. Pure.
+have started is named as a command. Where that is not all that the image's launcher does, the command is the launcher,
+and the variables that it reads are named. Reads no file and runs nothing. Pure.
 """
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from enterprise_gateway.core import pods
 from enterprise_gateway.core.launch import render_argv
 from enterprise_gateway.errors import StartFailed
 
 STOCK_SCRIPT: Final = "launch_kubernetes.py"
 TEMPLATE_NAMES: Final = ("kernel-pod.yaml.j2", "kernel-pod.yaml")
 """Templates as EG names them, today's and 2018's; they are in the script's folder."""
+BOOTSTRAP: Final = "/usr/local/bin/bootstrap-kernel.sh"
+"""What an image made for EG runs; it starts the launcher of `KERNEL_LANGUAGE`."""
 
+PUBLIC_KEY_VARIABLES: Final = ("PUBLIC_KEY", "EG_PUBLIC_KEY")
+"""Where a launcher finds what it seals its report with; the second name is the one that older images read."""
+
+_RESPONSE_ADDRESS = f"127.0.0.1:{pods.RESPONSE_PORT}"
+_ANY_PORT = "0..0"  # nobody outside of the pod connects to them
+_REPORTING: Final = {
+    "RESPONSE_ADDRESS": _RESPONSE_ADDRESS,
+    "EG_RESPONSE_ADDRESS": _RESPONSE_ADDRESS,
+    "PORT_RANGE": _ANY_PORT,
+    "EG_PORT_RANGE": _ANY_PORT,
+}
 _LAUNCH_MARK = "{response_address}"
 _PREFIX = "RemoteProcessProxy."
 _INIT_MODE = "spark-context-initialization-mode"
 _CLASS_NAME = "kernel-class-name"
 _NO_SPARK = "no-spark-context"
-_WITH_VALUE = frozenset({"kernel-id", "port-range", "response-address", "public-key", _INIT_MODE, _CLASS_NAME})
+_NOT_NEEDED = frozenset({"kernel-id", "port-range", "response-address", "public-key", "transport-encryption"})
+_WITH_VALUE = _NOT_NEEDED | {_INIT_MODE, _CLASS_NAME}
 _FOR_SPARK_SUBMIT = frozenset({"pod-template", "spark-opts-out"})
 _PYTHON = ("python3", "-m", "ipykernel_launcher", "-f", "{connection_file}")
 _R = ("R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}")
@@ -34,54 +50,86 @@ class KernelCommand(NamedTuple):
     """How the kernel of a spec runs in a pod."""
 
     argv: tuple[str, ...]
-    """The kernel's own command, with its `{names}`."""
+    """The kernel's own command, with its `{names}`, or a launcher's."""
     templates: tuple[str, ...] = ()
     """Paths where the operator's pod template may be; the first that exists counts, and none need."""
+    launcher: dict[str, str] | None = None
+    """Of a launcher's, which reports where its kernel listens: variables for it, but for the key. None of others."""
+
+    def as_in(self, template: Mapping[str, Any]) -> KernelCommand:
+        """With the path that the template gives for the launcher, if it does: some images have it elsewhere."""
+        match template:
+            case {"spec": {"containers": [{"command": [str(path), *_]}, *_]}}:
+                if self.launcher is not None and _is_bootstrap(path):
+                    return self._replace(argv=(path,))
+        return self
 
 
-def read_launch_command(argv: Sequence[str], namespace: Mapping[str, str], language: str) -> KernelCommand:
+def read_launch_command(
+    argv: Sequence[str], namespace: Mapping[str, str], language: str, config: Mapping[str, Any]
+) -> KernelCommand:
     """Reads argv.
 
     Args:
         argv: of the kernel spec, as it stands.
         namespace: values for names in braces, such as `resource_dir`, that may be in the script's path.
         language: of the kernel spec.
+        config: of the kernel spec's stanza: with `launcher` the image's own launcher is used whether needed or not.
 
     Raises:
         StartFailed: it is a launch command that cannot be done without; the message says what to write instead.
     """
+    wanted = config.get("launcher", False)
+    if not isinstance(wanted, bool):
+        raise StartFailed("config.launcher of the kernel spec must be true or false")
     rendered = render_argv(argv, namespace, argv[0])
     for index, argument in enumerate(rendered):
         if posixpath.basename(argument) == STOCK_SCRIPT:
             options = _options(rendered[index + 1 :])
             folder = posixpath.dirname(argument)
-            command = _own_command(language, options)
-            return KernelCommand(command, tuple(posixpath.join(folder, name) for name in TEMPLATE_NAMES))
+            templates = tuple(posixpath.join(folder, name) for name in TEMPLATE_NAMES)
+            command = None if wanted else _own_command(language, options)
+            if command is not None:
+                return KernelCommand(command, templates)
+            spec_name = posixpath.basename(posixpath.dirname(folder))
+            return KernelCommand((BOOTSTRAP,), templates, _REPORTING | _stock_variables(options, spec_name))
     if any(_LAUNCH_MARK in argument for argument in argv):
         raise StartFailed(
             f"argv of the kernel spec is a launch command ({argv[0]} … {_LAUNCH_MARK}), "
             f"which this gateway does not run for pods. {_instead(_PYTHON)}"
         )
-    return KernelCommand(tuple(argv))
+    return KernelCommand(tuple(argv), launcher=_REPORTING if wanted or _is_bootstrap(argv[0]) else None)
 
 
-def _own_command(language: str, options: Mapping[str, str]) -> tuple[str, ...]:
-    mode = options.get(_INIT_MODE) or "none"
-    if mode != "none":
-        raise StartFailed(
-            f"argv of the kernel spec asks {STOCK_SCRIPT} for a Spark context ({_INIT_MODE} {mode}), which this "
-            f"gateway does not make in pods. Set it to none, or: {_instead(_PYTHON)}"
-        )
+def _stock_variables(options: Mapping[str, str], spec_name: str) -> dict[str, str]:
+    """What the script would have told the launcher, beside what every kernel is told."""
+    class_name = options.get(_CLASS_NAME)
+    return (
+        {"KERNEL_SPARK_CONTEXT_INIT_MODE": _init_mode(options)}
+        | ({"KERNEL_CLASS_NAME": class_name} if class_name else {})
+        | ({"KERNEL_NAME": spec_name} if spec_name else {})
+    )
+
+
+def _init_mode(options: Mapping[str, str]) -> str:
+    return options.get(_INIT_MODE) or "none"
+
+
+def _is_bootstrap(path: str) -> bool:
+    return posixpath.basename(path) == posixpath.basename(BOOTSTRAP)
+
+
+def _own_command(language: str, options: Mapping[str, str]) -> tuple[str, ...] | None:
+    """What the image's launcher would run, without it; None when only the launcher can."""
+    if _init_mode(options) != "none":
+        return None
     class_name = options.get(_CLASS_NAME, "")
     match language.lower():
         case "python":
             return (*_PYTHON, f"--IPKernelApp.kernel_class={class_name}") if class_name else _PYTHON
         case "r":
             return _R
-    raise StartFailed(
-        f"argv of the kernel spec runs {STOCK_SCRIPT}, and the command of a kernel in language {language!r} is not "
-        f"known here. {_instead(('COMMAND', '{connection_file}'))}"
-    )
+    return None
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

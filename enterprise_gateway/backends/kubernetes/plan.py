@@ -54,8 +54,8 @@ class Planner:
             InvalidRequest, Forbidden: a wish of the client's is malformed, or not for clients to choose.
             StartFailed: the kernel spec or its template is wrong.
         """
-        command = read_launch_command(launch.argv, launch.namespace, launch.language)
-        launch = msgspec.structs.replace(launch, argv=command.argv)
+        command = read_launch_command(launch.argv, launch.namespace, launch.language, launch.config)
+        launch = msgspec.structs.replace(launch, env=launch.env | (command.launcher or {}))
         source = _first_file(command.templates)
         patch = _patch(record, launch)
         volumes = _volume_names(patch)
@@ -71,17 +71,19 @@ class Planner:
                 f"KERNEL_NAMESPACE of kernel spec {record.spec_name!r} is {parameters.namespace!r}, but this gateway "
                 f"watches only {', '.join(sorted(self._settings.namespaces))} (EG_POD_POLICY)"
             )
+        template = self._template(record, launch, parameters, source) if source else {}
         return PodPlan(
             record=record,
-            launch=launch,
+            launch=msgspec.structs.replace(launch, argv=command.as_in(template).argv),
             parameters=parameters,
             namespace=parameters.namespace,
             pod_name=self._pod_name(record, launch, parameters),
             agent_image=self._settings.agent_image,
             supervisor=self._supervisor,
             home=self._settings.home,
-            template=self._template(record, launch, parameters, source) if source else {},
+            template=template,
             patch=patch,
+            reports=command.launcher is not None,
         )
 
     def _parameters(self, record: KernelRecord, launch: Launch, template_volumes: frozenset[str]) -> PodParameters:

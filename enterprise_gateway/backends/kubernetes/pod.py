@@ -17,11 +17,13 @@ import msgspec
 from msgspec.structs import replace
 
 from enterprise_gateway.backends.base import Launch
+from enterprise_gateway.backends.kubernetes.launcher import PUBLIC_KEY_VARIABLES
 from enterprise_gateway.backends.kubernetes.merge import merge
 from enterprise_gateway.backends.kubernetes.names import label_value
 from enterprise_gateway.backends.kubernetes.objects import Metadata
 from enterprise_gateway.backends.kubernetes.own_volumes import agent_mounts, kernel_mounts, own_volumes
 from enterprise_gateway.backends.kubernetes.parameters import PodParameters
+from enterprise_gateway.backends.kubernetes.report_key import ReportKey
 from enterprise_gateway.core import pods
 from enterprise_gateway.core.agents import AgentConfig, AgentRules, KernelProcessConfig
 from enterprise_gateway.core.launch import render_argv
@@ -80,6 +82,9 @@ class PodPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The operator's Pod as `template.read_template` gives it; container 0 is the kernel's."""
     patch: dict[str, Any] = {}
     """The kernel spec's `pod_patch`, laid over the template; its containers are called `kernel` and `agent`."""
+    reports: bool = False
+    """Whether `launch.argv` is a launcher's, which reports where its kernel listens; it needs a `report_key` then."""
+    report_key: ReportKey | None = None
 
 
 def secret_name(kernel_id: str) -> str:
@@ -265,13 +270,18 @@ def _kernel_container(plan: PodPlan) -> dict[str, Any]:
     return {
         "name": KERNEL_CONTAINER,
         # kubelet replaces $(NAME) and halves $$ in commands; the kernel's must arrive as it is written.
-        "command": ["/bin/sh", _SUPERVISOR_PATH, *(argument.replace("$", "$$") for argument in _argv(plan))],
+        "command": [*_supervisor(plan), *(argument.replace("$", "$$") for argument in _argv(plan))],
         "args": None,
         "env": [_env_entry(plan, name) for name in _checked_env(plan)],
         "resources": {kind: amounts for kind, amounts in sizes.items() if amounts},
         "volumeMounts": [*kernel_mounts(token=parameters.mount_token), *parameters.volume_mounts],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     } | ({"workingDir": parameters.working_dir} if parameters.working_dir else {})
+
+
+def _supervisor(plan: PodPlan) -> list[str]:
+    # A launcher reports once, and the agent's container may be the later one.
+    return ["/bin/sh", _SUPERVISOR_PATH, *(["--wait"] if plan.reports else [])]
 
 
 def _agent_container(plan: PodPlan) -> dict[str, Any]:
@@ -322,7 +332,8 @@ def _checked_env(plan: PodPlan) -> dict[str, str]:
     Raises:
         StartFailed: a name or a value cannot be passed; the message never quotes the value.
     """
-    for name, value in plan.launch.env.items():
+    env = plan.launch.env | (dict.fromkeys(PUBLIC_KEY_VARIABLES, plan.report_key.public) if plan.report_key else {})
+    for name, value in env.items():
         if not _ENV_NAME.fullmatch(name):
             raise StartFailed(
                 f"The environment variable {name[:64]!r} cannot be passed to a pod: "
@@ -330,7 +341,7 @@ def _checked_env(plan: PodPlan) -> dict[str, str]:
             )
         if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
             raise StartFailed(f"The value of the environment variable {name!r} is not valid text")
-    return plan.launch.env
+    return env
 
 
 def _argv(plan: PodPlan) -> list[str]:
@@ -368,4 +379,5 @@ def _agent_config(plan: PodPlan) -> pods.PodAgentConfig:
         ),
         home=plan.home,
         pod_name=plan.pod_name,
+        launcher=pods.LauncherConfig(private_key=plan.report_key.private.reveal()) if plan.report_key else None,
     )

@@ -1,17 +1,17 @@
 #!/bin/sh
 # Runs a kernel's command, life after life, for the agent in the pod's other container; ends with its exit code.
 #
-#     supervisor.sh COMMAND [ARGUMENT...]
+#     supervisor.sh [--wait] COMMAND [ARGUMENT...]
 #
 # Both share a folder with three fifos, made by whoever comes first. Lines:
 #
-#     events    to the agent     started PID | exit CODE OOM_KILLS MEMORY_LIMIT
+#     events    to the agent     waiting | started PID | exit CODE OOM_KILLS MEMORY_LIMIT
 #     signals   from the agent   INT PID, or any other signal: for the kernel's process group
-#     orders    from the agent   start | stop: what to do after an exit
+#     orders    from the agent   start | stop | fail: what to do after an exit; fail is to stop with a code that is not 0
 #
-# The first life begins at once, agent or not; an agent that is gone takes the kernel with it. For dash, busybox and
-# bash. The kernel runs in the foreground, because background jobs of a shell ignore SIGINT. Variables begin with
-# eg_, because one of the kernel's environment would pass its new value on.
+# The first life begins at once, agent or not; with --wait it needs an order, too. An agent that is gone takes the
+# kernel with it. For dash, busybox and bash. The kernel runs in the foreground, because background jobs of a shell
+# ignore SIGINT. Variables begin with eg_, because one of the kernel's environment would pass its new value on.
 
 eg_folder=/run/enterprise-gateway
 eg_secret=/etc/enterprise-gateway
@@ -63,6 +63,11 @@ eg_sweep() {
     wait "$eg_listener"
 }
 
+eg_await() {
+    eg_order=stop
+    [ -n "$eg_ending" ] || read -r eg_order <&3
+}
+
 eg_measure() {
     eg_kills=0 eg_limit=max
     for eg_file in "$eg_cgroup/memory.events" "$eg_cgroup/memory/memory.oom_control"; do
@@ -85,7 +90,12 @@ done
 exec 3<>"$eg_folder/orders" 4<>"$eg_folder/events" 6<>"$eg_folder/signals" 5<"$eg_folder/signals" 6>&-
 eg_listen
 
-eg_order=start
+eg_order=start eg_code=0
+if [ "$1" = --wait ]; then
+    shift
+    echo waiting >&4
+    eg_await
+fi
 while [ "$eg_order" = start ]; do
     eg_measure
     eg_before=$eg_kills
@@ -96,8 +106,8 @@ while [ "$eg_order" = start ]; do
     eg_listen
     eg_measure
     echo "exit $eg_code $((eg_kills - eg_before)) $eg_limit" >&4
-    eg_order=stop
-    [ -n "$eg_ending" ] || read -r eg_order <&3
+    eg_await
 done
 { kill -s KILL "$eg_listener"; wait "$eg_listener"; } 2>/dev/null
+[ "$eg_order" != fail ] || [ "$eg_code" != 0 ] || eg_code=1
 exit "$eg_code"

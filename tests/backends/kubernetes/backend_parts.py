@@ -54,14 +54,16 @@ class Replica(KubernetesBackend):
     async def start(
         self, kernel_id: str = "", username: str = "alice", *, admit: Admission | None = None, **changes: Any
     ) -> bool:
-        """What a gateway does for a start request; `changes` are the record's and `wishes`."""
+        """What a gateway does for a start request; `changes` are the record's, `wishes` and `argv`."""
         wishes = {"KERNEL_USERNAME": username} | changes.pop("wishes", {})
+        command = {"argv": changes.pop("argv")} if "argv" in changes else {}
         record = new_record(kernel_id or new_id(), username, **changes)
         launch = make_launch(
             namespace={"kernel_id": record.kernel_id},
             env=wishes | {"KERNEL_ID": record.kernel_id},
             wishes=wishes,
             secrets=KEYS.secrets(KEYS.newest_id, record.kernel_id),
+            **command,
         )
         return await self.create(record, launch, admit)
 

@@ -68,6 +68,16 @@ async def test_a_kernel_is_known_as_soon_as_its_start_has_returned(fake: FakeApi
     assert not await one.start(kernel_id)
 
 
+async def test_each_start_by_a_launcher_has_a_key_of_its_own_and_is_one_start(fake: FakeApi, one: Replica) -> None:
+    launcher = ("/usr/local/bin/bootstrap-kernel.sh",)
+    ids = [new_id(), new_id()]
+    starts = [one.start(kernel_id, argv=launcher) for kernel_id in ids for _ in range(2)]
+    assert sorted(await outcomes(*starts)) == [False, False, True, True]
+    told = {each["stringData"]["env.PUBLIC_KEY"] for each in fake.secrets.values()}
+    assert len(told) == len(ids)
+    assert all(each["spec"]["containers"][0]["command"][2:] == ["--wait", *launcher] for each in fake.pods.values())
+
+
 async def test_an_agents_hello_counts_before_the_watch_tells(fake: FakeApi, one: Replica) -> None:
     fake.silent = True
     kernel_id = new_id()

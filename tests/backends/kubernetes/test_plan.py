@@ -134,6 +134,57 @@ def test_a_launch_script_without_a_template_makes_the_plain_pod(tmp_path: Path) 
     assert make_pod(made)["spec"]["containers"][0]["image"] == "localhost/kernel:1"
 
 
+LAZY = (*STOCK, "--spark-context-initialization-mode", "lazy")
+
+
+def test_an_own_command_reports_nothing(spec: Path) -> None:
+    for argv in (STOCK, ("python", "-f", "{connection_file}")):
+        made = plan(argv, folder=spec)
+        assert not made.reports
+        assert "RESPONSE_ADDRESS" not in made.launch.env
+
+
+def test_a_launcher_is_told_what_it_reads_whatever_others_say(spec: Path) -> None:
+    made = plan(
+        LAZY,
+        folder=spec,
+        spec_env={"PORT_RANGE": "1..2", "LAB": "7"},
+        client={"KERNEL_SPARK_CONTEXT_INIT_MODE": "none"},
+    )
+    assert made.reports
+    assert made.launch.argv == ("/usr/local/bin/bootstrap-kernel.sh",)
+    told = {
+        name: made.launch.env[name] for name in ("RESPONSE_ADDRESS", "PORT_RANGE", "KERNEL_SPARK_CONTEXT_INIT_MODE")
+    }
+    assert told == {
+        "RESPONSE_ADDRESS": "127.0.0.1:8877",
+        "PORT_RANGE": "0..0",
+        "KERNEL_SPARK_CONTEXT_INIT_MODE": "lazy",
+    }
+    assert (made.launch.env["KERNEL_LANGUAGE"], made.launch.env["KERNEL_ID"]) == ("python", KERNEL)
+    assert made.launch.env["LAB"] == "7"
+    assert "PATH" not in made.launch.env
+
+
+def test_what_one_launcher_is_told_is_told_to_no_other_kernel(spec: Path) -> None:
+    assert (
+        plan((*LAZY, "--kernel-class-name", "lab.Kernel"), folder=spec).launch.env["KERNEL_CLASS_NAME"] == "lab.Kernel"
+    )
+    assert "KERNEL_CLASS_NAME" not in plan(LAZY, folder=spec).launch.env
+
+
+def test_the_launcher_is_where_the_template_has_it_and_the_template_may_name_what_it_is_told(spec: Path) -> None:
+    template = TEMPLATE.replace("name: any", "name: any\n    command: [/lab/bootstrap-kernel.sh]").replace(
+        "$kernel_username", "$kernel_spark_context_init_mode"
+    )
+    (spec / "scripts" / "kernel-pod.yaml").write_text(template)
+    made = plan(LAZY, folder=spec)
+    assert made.launch.argv == ("/lab/bootstrap-kernel.sh",)
+    kernel = make_pod(made)["spec"]["containers"][0]
+    assert kernel["command"][2:] == ["--wait", "/lab/bootstrap-kernel.sh"]
+    assert {"name": "OWNER", "value": "lazy"} in kernel["env"]
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"kind: [", b"- a\n- b\n", b"kind: Secret\n"])
 def test_a_broken_template_ends_the_start_and_is_named(spec: Path, content: bytes) -> None:
     (spec / "scripts" / "kernel-pod.yaml").write_bytes(content)

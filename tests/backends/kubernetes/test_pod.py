@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import ssl
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pod_parts import KERNEL, KEYS, make_launch, make_parameters, make_plan, make_record
@@ -23,6 +25,7 @@ from enterprise_gateway.backends.kubernetes.pod import (
     make_secret,
     read_supervisor,
 )
+from enterprise_gateway.backends.kubernetes.report_key import make_report_key
 from enterprise_gateway.backends.kubernetes.template import read_template, template_variables
 from enterprise_gateway.core.agents import AgentRules
 from enterprise_gateway.core.pods import PodAgentConfig
@@ -189,6 +192,34 @@ def test_no_secret_is_in_the_pod() -> None:
     for secret in ("correct horse", *(each.reveal() for each in (secrets.token, secrets.hmac_key, secrets.tls_seed))):
         assert secret not in shown
         assert secret not in repr(plan).replace("correct horse", "")
+
+
+def test_a_launchers_pod_has_both_halves_of_a_key_where_they_belong() -> None:
+    plan = make_plan(
+        launch={"argv": ("/usr/local/bin/bootstrap-kernel.sh",)}, reports=True, report_key=make_report_key()
+    )
+    assert plan.report_key is not None
+    pod, secret = make_pod(plan), make_secret(plan, OWNER)["stringData"]
+    kernel = container(pod)
+    assert kernel["command"][1:] == ["/etc/enterprise-gateway/supervisor.sh", "--wait", *plan.launch.argv]
+    assert {"PUBLIC_KEY", "EG_PUBLIC_KEY"} <= {each["name"] for each in kernel["env"]}
+    assert secret["env.PUBLIC_KEY"] == secret["env.EG_PUBLIC_KEY"] == plan.report_key.public
+    public = serialization.load_der_public_key(base64.b64decode(plan.report_key.public))
+
+    config = msgspec.json.decode(secret["agent.json"], type=PodAgentConfig)
+    assert config.launcher is not None
+    private = serialization.load_pem_private_key(config.launcher.private_key.encode(), None)
+    assert private.public_key() == public
+    assert config.launcher.port == 8877
+    places = [key for key, value in secret.items() if "PRIVATE KEY" in value]
+    assert places == ["agent.json", "tls.pem"]
+    assert "PRIVATE KEY" not in json.dumps(pod) + repr(plan)
+
+
+def test_other_kernels_have_none() -> None:
+    secret = make_secret(make_plan(), OWNER)["stringData"]
+    assert msgspec.json.decode(secret["agent.json"], type=PodAgentConfig).launcher is None
+    assert "env.PUBLIC_KEY" not in secret
 
 
 def test_the_record_is_in_the_annotation() -> None:

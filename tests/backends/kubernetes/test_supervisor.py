@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from support.ended import have_ended
 from support.supervisor import DEADLINE, SHELLS, end_session, supervisor_command
+from support.wait import eventually
 
 from enterprise_gateway.core import pods
 
@@ -184,6 +185,44 @@ def test_another_life_is_another_process_and_its_code_is_the_last(container):
     assert len(lives) == 2
     container.order("stop")
     assert container.ended() == 5
+
+
+def test_told_to_wait_it_says_so_and_begins_the_first_life_when_it_is_ordered(container):
+    container.start("--wait", "/bin/sh", "-c", "exit 3")
+    container.join()
+    assert container.event() == ["waiting"]
+    container.order("start")
+    container.started()
+    assert container.exited() == 3
+    container.order("stop")
+    assert container.ended() == 3
+
+
+@pytest.mark.parametrize("how", ["an order", "the kubelet", "the agent's end"])
+def test_while_it_waits_it_can_be_ended(container, how):
+    container.start("--wait", "/bin/sh", "-c", "echo it runs")
+    container.join()
+    container.event()
+    match how:
+        case "an order":
+            container.order("stop")
+        case "the kubelet":
+            container.process.send_signal(signal.SIGTERM)
+        case "the agent's end":
+            eventually((container.folder / "met").exists)
+            container.leave()
+    assert container.ended() == 0
+    assert container.output == ""
+
+
+@pytest.mark.parametrize(("code", "of_container"), [(0, 1), (3, 3)])
+def test_the_container_of_a_kernel_that_should_not_have_ended_fails(container, code, of_container):
+    container.join()
+    container.start("/bin/sh", "-c", f"exit {code}")
+    container.started()
+    assert container.exited() == code
+    container.order("fail")
+    assert container.ended() == of_container
 
 
 @pytest.mark.parametrize(("command", "code"), [("/no/such/command", 127), ("/etc/passwd", 126)])
