@@ -13,7 +13,7 @@ import pytest
 import requests
 from support.channels import Channels
 from support.deployed import Deployed
-from support.node import Control, kill_container
+from support.node import Control, kill_container, until_pods_run
 from support.replica import Replica
 from support.rest import answer_of, assert_error
 from support.stream import Stream
@@ -44,6 +44,7 @@ def outage() -> Outage:
             yield
         finally:
             control.up()
+            until_pods_run()
 
     return without_api_server
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shlex
 import signal
 import subprocess
@@ -16,6 +17,9 @@ from support.wait import eventually
 
 COMMAND_DEADLINE = 180.0
 """Seconds until a part of the cluster is up again."""
+PROBE_DEADLINE = 110.0
+PROBE_IMAGE = "localhost/kernel-py:dev"
+"""Any that is there."""
 
 
 def kill_container(pod: dict[str, Any], container: str) -> None:
@@ -54,6 +58,19 @@ def node_was_heard() -> datetime:
     """When the node last said that it lives; one that is silent for 40 s loses the replicas' addresses."""
     leases = json.loads(kubectl("--namespace", "kube-node-lease", "get", "leases", "--output", "json"))["items"]
     return min(datetime.fromisoformat(lease["spec"]["renewTime"]) for lease in leases)
+
+
+def until_pods_run() -> None:
+    """Waits until scheduler and kubelet do their work: after an outage each looks again within a minute or two."""
+    name = f"probe-{secrets.token_hex(4)}"
+    in_default = ("--namespace", "default")
+    options = ("--restart=Never", "--image-pull-policy=IfNotPresent", "--command", "--", "true")
+    kubectl("run", name, *in_default, f"--image={PROBE_IMAGE}", *options)
+    try:
+        ended = "--for=jsonpath={.status.phase}=Succeeded"
+        kubectl("wait", f"pod/{name}", *in_default, ended, f"--timeout={PROBE_DEADLINE:g}s")
+    finally:
+        kubectl("delete", "pod", name, *in_default, "--wait=false")
 
 
 class Control:
