@@ -23,7 +23,8 @@ from typing import Any
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 NAMES = frozenset({"spark", "sc", "sql"})
-START = "_start_spark"
+START, FOLLOW = "_start_spark", "_follow_spark"
+"""Names in a notebook, which nobody sees, of what a cell does first."""
 LOOK_SECONDS = 5.0
 
 
@@ -45,13 +46,19 @@ class LazySpark(ast.NodeTransformer):
         self._cells = 0
 
     def visit_Module(self, module: ast.Module) -> ast.Module:
-        """Have a cell that reads one of the names start Spark first; one that it sets itself is its own."""
+        """Have a cell that reads one of the names start Spark first; one that it sets itself is its own.
+
+        What is done first is done in the cell: an interrupt that comes before IPython begins with it would be lost.
+        """
+        self._forget_stopped()
         names = [node for node in ast.walk(module) if isinstance(node, ast.Name)]
         read = {name.id for name in names if isinstance(name.ctx, ast.Load)}
         own = {name.id for name in names if not isinstance(name.ctx, ast.Load)} | imported(module)
-        if (read & NAMES) - own - self._shell.user_ns.keys():
-            start = ast.Expr(ast.Call(ast.Name(START, ast.Load()), [], []))
-            module.body.insert(_first_statement(module), ast.fix_missing_locations(start))
+        wanted = (read & NAMES) - own - self._shell.user_ns.keys()
+        first = START if wanted else FOLLOW if "pyspark" in sys.modules else ""
+        if first:
+            call = ast.Expr(ast.Call(ast.Name(first, ast.Load()), [], []))
+            module.body.insert(_first_statement(module), ast.fix_missing_locations(call))
         return module
 
     def start(self) -> None:
@@ -75,14 +82,7 @@ class LazySpark(ast.NodeTransformer):
         values = {"spark": session, "sc": context, "sql": session.sql}
         self._given = {name: value for name, value in values.items() if name not in self._shell.user_ns}
         self._shell.user_ns.update(self._given)
-        self._follow(context)
-
-    def before(self, _: Any) -> None:
-        """A cell begins."""
-        self._cells += 1
-        pyspark = sys.modules.get("pyspark")
-        if pyspark is not None:
-            self._follow(pyspark.SparkContext._active_spark_context)
+        self.follow()
 
     def after(self, result: Any) -> None:
         """A cell has ended."""
@@ -91,23 +91,33 @@ class LazySpark(ast.NodeTransformer):
             self._watch = None
         if isinstance(result.error_in_exec, KeyboardInterrupt) and self._context is not None:
             self._context.cancelJobGroup(self._group)
+        self._cells += 1
+
+    def follow(self) -> None:
+        """From now on jobs are this cell's."""
+        self._context = active_context()
+        if self._context is None:
+            return
+        try:
+            self._context.setJobGroup(self._group, f"Cell {self._shell.execution_count}", interruptOnCancel=True)
+        except Exception as error:
+            print(f"Spark does not answer any more: {words(error)}", file=sys.stderr)
+            self._context = None
+            return
+        self._watch = self._watch or Watch()
+        self._watch.context = self._context
+
+    def _forget_stopped(self) -> None:
+        """The names of a session that was stopped make room for another's."""
+        if active_context() is None:
+            for name, value in self._given.items():
+                if self._shell.user_ns.get(name) is value:
+                    del self._shell.user_ns[name]
+            self._given = {}
 
     @property
     def _group(self) -> str:
         return f"cell-{self._cells}"
-
-    def _follow(self, context: Any) -> None:
-        """From now on this cell's jobs are its own; a session that was stopped is forgotten, for another to come."""
-        self._context = context
-        if context is not None:
-            context.setJobGroup(self._group, f"Cell {self._shell.execution_count}", interruptOnCancel=True)
-            self._watch = self._watch or Watch()
-            self._watch.context = context
-            return
-        for name, value in self._given.items():
-            if self._shell.user_ns.get(name) is value:
-                del self._shell.user_ns[name]
-        self._given = {}
 
 
 class Watch:
@@ -143,6 +153,12 @@ class Watch:
         for reason in sorted(found - self._said):
             print(f"Spark waits for executors: {reason}", file=sys.stderr, flush=True)
         self._said |= found
+
+
+def active_context() -> Any:
+    """The context of this process; None while there is none."""
+    pyspark = sys.modules.get("pyspark")
+    return pyspark.SparkContext._active_spark_context if pyspark else None
 
 
 def imported(module: ast.Module) -> set[str]:
@@ -208,7 +224,7 @@ def load_ipython_extension(shell: Any) -> None:
     # py4j tells of an interrupt with a traceback of its own, beside the cell's.
     logging.getLogger().addFilter(lambda record: record.msg != "KeyboardInterrupt while sending command.")
     lazy = LazySpark(shell)
-    shell.user_ns_hidden[START] = shell.user_ns[START] = lazy.start
+    for name, first in ((START, lazy.start), (FOLLOW, lazy.follow)):
+        shell.user_ns_hidden[name] = shell.user_ns[name] = first
     shell.ast_transformers.append(lazy)
-    shell.events.register("pre_run_cell", lazy.before)
     shell.events.register("post_run_cell", lazy.after)
