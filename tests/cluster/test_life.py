@@ -225,6 +225,8 @@ def claim_reason(gateway: Outside, kernel_id: str, *words: str) -> None:
 
 def follow_log(gateway: Outside, pod: str) -> subprocess.Popen[str]:
     """Reads the kernel container's log to its end, from before the pod goes."""
+    # Its agent says that a kernel is ready before the cluster knows that its container runs.
+    eventually(lambda: gateway.namespace.get("pod", pod)["status"]["phase"] == "Running")
     command = ["kubectl", "--namespace", gateway.namespace.name, "logs", pod, "--container=kernel", "--follow"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 

@@ -52,7 +52,7 @@ def outage() -> Outage:
 @pytest.fixture
 def kernel_ids(deployed: Deployed) -> Iterator[list[str]]:
     """Two kernels, of which every replica has heard that they run; the cluster tells the others a second later."""
-    kernel_ids = [deployed.rest.start_kernel(SPEC) for _ in range(2)]
+    kernel_ids = [eventually(lambda: started_by(deployed), IN_SYNC_SECONDS) for _ in range(2)]
     for replica in Replica.all(deployed):
         eventually(lambda replica=replica: "starting" not in [state(replica, each) for each in kernel_ids])
     yield kernel_ids
@@ -151,9 +151,9 @@ def assert_unavailable(answer: requests.Response) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def started_by(replica: Replica) -> str | None:
-    """A kernel that was started; None while the replica asks for patience."""
-    answer = replica.rest.post("/api/kernels", json={"name": SPEC})
+def started_by(gateway: Deployed | Replica) -> str | None:
+    """A kernel that was started; None while the gateway asks for patience."""
+    answer = gateway.rest.post("/api/kernels", json={"name": SPEC})
     return None if answer.status_code == 503 else str(answer_of(answer)["id"])
 
 

@@ -89,7 +89,8 @@ class LazySpark(ast.NodeTransformer):
         if self._watch is not None:
             self._watch.end()
             self._watch = None
-        if isinstance(result.error_in_exec, KeyboardInterrupt) and self._context is not None:
+        # An interrupt, or a connection that broke in the middle: nobody waits for what still runs.
+        if result.error_in_exec is not None and self._context is not None:
             self._context.cancelJobGroup(self._group)
         self._cells += 1
 
