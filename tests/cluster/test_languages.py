@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.channels import Channels, Message
+from support.channels import Channels, Execution, Message
 from support.outside import Outside, outside
 from support.rest import answer_of
 from support.wait import eventually
@@ -72,7 +72,7 @@ R = Language(
     completed="read.csv",
     display="plot(1:3)",
     mime="image/png",
-    ask='cat(readline("name? "))',
+    ask='cat(readline("name? "), "\\n")',
 )
 SCALA = Language(
     spec="scala_kubernetes",
@@ -129,7 +129,7 @@ def kernel(gateway: Outside, request: pytest.FixtureRequest) -> Iterator[Kernel]
 
 def test_a_cell_says_hello(kernel: Kernel) -> None:
     with kernel.channels() as channels:
-        execution = channels.execute(kernel.language.hello)
+        execution = run(channels, kernel.language.hello, printed)
     assert execution.reply["status"] == "ok"
     assert execution.text == "hello world\n"
 
@@ -142,7 +142,7 @@ def test_an_interrupt_ends_a_cell_and_leaves_what_was_defined(kernel: Kernel) ->
         answer = kernel.gateway.rest.post(f"/api/kernels/{kernel.kernel_id}/interrupt")
         assert answer.status_code == 204, answer.text
         assert channels.recv_execution(request).reply["status"] != "ok"
-        assert channels.execute(kernel.language.use).text.strip() == "42"
+        assert run(channels, kernel.language.use, printed).text.strip() == "42"
 
 
 def test_a_restart_forgets_what_was_defined_and_stays_in_the_pod(kernel: Kernel) -> None:
@@ -151,7 +151,7 @@ def test_a_restart_forgets_what_was_defined_and_stays_in_the_pod(kernel: Kernel)
         channels.execute(kernel.language.define)
         answer_of(kernel.gateway.rest.post(f"/api/kernels/{kernel.kernel_id}/restart"))
         assert channels.execute(kernel.language.use).reply["status"] == "error"
-        assert channels.execute(kernel.language.hello).text == "hello world\n"
+        assert run(channels, kernel.language.hello, printed).text == "hello world\n"
     after = kernel.gateway.pod(kernel.kernel_id)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert all(status["restartCount"] == 0 for status in after["status"]["containerStatuses"])
@@ -159,9 +159,8 @@ def test_a_restart_forgets_what_was_defined_and_stays_in_the_pod(kernel: Kernel)
 
 def test_a_cell_that_fails_answers_with_its_error(kernel: Kernel) -> None:
     with kernel.channels() as channels:
-        execution = channels.execute(kernel.language.fail)
+        execution = run(channels, kernel.language.fail, lambda execution: bool(execution.of("error")))
     assert execution.reply["status"] == "error"
-    assert execution.of("error")
 
 
 def test_what_was_begun_is_completed(kernel: Kernel) -> None:
@@ -173,15 +172,14 @@ def test_what_was_begun_is_completed(kernel: Kernel) -> None:
 
 
 def test_rich_output_is_shown(kernel: Kernel) -> None:
-    with kernel.channels() as channels:
-        execution = channels.execute(kernel.language.display)
     mime = kernel.language.mime
-    bundles = [each["content"]["data"] for each in execution.of("display_data") + execution.of("execute_result")]
-    (shown,) = [bundle[mime] for bundle in bundles if mime in bundle]
+    with kernel.channels() as channels:
+        execution = run(channels, kernel.language.display, lambda execution: bool(shown(execution, mime)))
+    (data,) = shown(execution, mime)
     if mime == "image/png":
-        assert base64.b64decode(shown).startswith(b"\x89PNG")
+        assert base64.b64decode(data).startswith(b"\x89PNG")
     else:
-        assert shown == "<b>bold</b>"
+        assert data == "<b>bold</b>"
 
 
 def test_input_is_asked_for_and_arrives(kernel: Kernel) -> None:
@@ -189,7 +187,7 @@ def test_input_is_asked_for_and_arrives(kernel: Kernel) -> None:
         request = channels.send_code(kernel.language.ask, allow_stdin=True)
         answer_to(channels, request, "input_request")
         channels.send("stdin", "input_reply", {"value": "Ada", "status": "ok"})
-        execution = channels.recv_execution(request)
+        execution = whole(channels, request, printed)
     assert execution.reply["status"] == "ok", execution.reply
     assert "Ada" in execution.text
 
@@ -197,7 +195,7 @@ def test_input_is_asked_for_and_arrives(kernel: Kernel) -> None:
 @pytest.mark.parametrize("kernel", [SCALA], indirect=True, ids=lambda language: language.spec)
 def test_scala_has_a_spark_of_its_own(kernel: Kernel) -> None:
     with kernel.channels() as channels:
-        assert channels.execute("println(spark.range(10).count())").text == "10\n"
+        assert run(channels, "println(spark.range(10).count())", printed).text == "10\n"
 
 
 def test_r_runs_as_a_user_of_any_number(gateway: Outside) -> None:
@@ -207,6 +205,31 @@ def test_r_runs_as_a_user_of_any_number(gateway: Outside) -> None:
         == "4321 TRUE"
     )
     gateway.rest.shut_down(kernel_id)
+
+
+def run(channels: Channels, code: str, complete: Callable[[Execution], bool]) -> Execution:
+    """Runs a cell, and reads on until what it should say has come."""
+    return whole(channels, channels.send_code(code), complete)
+
+
+def whole(channels: Channels, request: str, complete: Callable[[Execution], bool]) -> Execution:
+    """Everything of a cell: Toree may send output behind the cell's end."""
+    execution = channels.recv_execution(request)
+    while not complete(execution):
+        message = channels.recv()
+        if message["parent_header"].get("msg_id") == request:
+            execution.messages.append(message)
+    return execution
+
+
+def printed(execution: Execution) -> bool:
+    return execution.text.endswith("\n")
+
+
+def shown(execution: Execution, mime: str) -> list[str]:
+    """What a cell shows as a type."""
+    bundles = [each["content"]["data"] for each in execution.of("display_data") + execution.of("execute_result")]
+    return [bundle[mime] for bundle in bundles if mime in bundle]
 
 
 def answer_to(channels: Channels, request: str, msg_type: str) -> Message:
