@@ -56,6 +56,11 @@ def parsed(raw: bytes) -> Header:
     return msgspec.json.decode(raw, type=Header)
 
 
+def texts(messages: Sequence[dict[str, Any]]) -> str:
+    """Everything that was printed."""
+    return "".join(each["content"]["text"] for each in messages if each["msg_type"] == "stream")
+
+
 def connection_info() -> ConnectionInfo:
     shell, iopub, stdin, control, heartbeat = free_ports(5, PortRange(), ())
     return ConnectionInfo(

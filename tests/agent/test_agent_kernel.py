@@ -7,14 +7,10 @@ import os
 import signal
 
 import psutil
-from agent_parts import DEADLINE
+from agent_parts import DEADLINE, texts
 
 from enterprise_gateway.core.culling import CullPolicy
 from enterprise_gateway.core.lifecycle import KernelState, RestartPolicy
-
-
-def texts(messages: list[dict]) -> str:
-    return "".join(each["content"]["text"] for each in messages if each["msg_type"] == "stream")
 
 
 def states(messages: list[dict]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from agent_parts import DEADLINE
+from agent_parts import DEADLINE, texts
 from agent_pod_parts import Pod, free_port
 from support.launchers import install_launchers
 
@@ -72,10 +72,6 @@ async def running(pod: LauncherPod) -> LauncherPod:
     pod.start_agent()
     await pod.running()
     return pod
-
-
-def texts(messages: list[dict]) -> str:
-    return "".join(each["content"]["text"] for each in messages if each["msg_type"] == "stream")
 
 
 async def test_a_launchers_kernel_is_interrupted_restarted_and_ended(running):

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import psutil
 import pytest
-from agent_parts import DEADLINE, KERNEL, Client
+from agent_parts import DEADLINE, KERNEL, Client, texts
 from agent_pod_parts import SEED, TOKEN, Pod, free_port
 from support.ended import have_ended
 from support.supervisor import SHELLS
@@ -52,10 +52,6 @@ async def running(pod: Pod) -> Pod:
     pod.start_agent()
     await pod.running()
     return pod
-
-
-def texts(messages: list[dict]) -> str:
-    return "".join(each["content"]["text"] for each in messages if each["msg_type"] == "stream")
 
 
 async def said(client: Client, code: str) -> str:

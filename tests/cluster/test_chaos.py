@@ -115,7 +115,6 @@ def until_all_serve(deployed: Deployed) -> None:
         status = deployed.namespace.get("pod", name)["status"].get("containerStatuses") or [{"ready": False}]
         if not status[0]["ready"]:
             deployed.kill_replica(name)
-    deployed.until_rolled_out()
     # The cluster's controllers look again up to half a minute after their API server has come back.
     eventually(lambda: len(deployed.replicas()) == 2, QUIET_SECONDS)
     deployed.until_rolled_out()

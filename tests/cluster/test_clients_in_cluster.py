@@ -13,7 +13,7 @@ import support.run_surviving_client
 from support.channels import Channels
 from support.deployed import Deployed
 from support.jupyter import JupyterServer
-from support.node import kill_container
+from support.node import kill_container, restarts
 from support.rest import answer_of
 from support.wait import eventually
 
@@ -53,14 +53,14 @@ def kill_replicas(deployed: Deployed) -> None:
     for name in deployed.replicas():
         pod = deployed.namespace.get("pod", name)
         kill_container(pod, "enterprise-gateway")
-        restarts = restarts_of(pod)
-        eventually(lambda name=name, old=restarts: restarts_of(deployed.namespace.get("pod", name)) > old, 60.0)
+        before = restarts_of(pod)
+        eventually(lambda name=name, old=before: restarts_of(deployed.namespace.get("pod", name)) > old, 60.0)
         deployed.until_rolled_out()
 
 
 def restarts_of(pod: dict[str, Any]) -> int:
     (status,) = pod["status"]["containerStatuses"]
-    return int(status["restartCount"]) if status["ready"] else -1
+    return restarts(pod) if status["ready"] else -1
 
 
 class TestJupyterServer:

@@ -13,7 +13,7 @@ import pytest
 import requests
 from support.channels import Channels
 from support.deployed import Deployed
-from support.node import Control, kill_container, until_pods_run
+from support.node import Control, kill_container, restarts, until_pods_run
 from support.replica import Replica
 from support.rest import answer_of, assert_error
 from support.stream import Stream
@@ -66,7 +66,7 @@ def replicas(deployed: Deployed) -> list[Replica]:
 
     Kubelet restarts a container at once only when it has not done so in the last ten minutes.
     """
-    if any(restarts(deployed, name) for name in deployed.replicas()):
+    if any(restarts(deployed.namespace.get("pod", name)) for name in deployed.replicas()):
         deployed.restart()
     replicas = Replica.all(deployed)
     assert len(replicas) == 2
@@ -159,11 +159,6 @@ def started_by(gateway: Deployed | Replica) -> str | None:
 
 def state(replica: Replica, kernel_id: str) -> str:
     return str(answer_of(replica.rest.get(f"/api/kernels/{kernel_id}"))["execution_state"])
-
-
-def restarts(deployed: Deployed, replica: str) -> int:
-    (status,) = deployed.namespace.get("pod", replica)["status"]["containerStatuses"]
-    return int(status["restartCount"])
 
 
 def status_of(url: str) -> int | None:

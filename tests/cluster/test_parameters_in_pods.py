@@ -37,8 +37,8 @@ WISHES = {
     "KERNEL_UID": "1234",
     "KERNEL_GID": "567",
     "KERNEL_VOLUMES": json.dumps([{"name": "work", "emptyDir": {}}, {"name": "shm", "emptyDir": {"medium": "Memory"}}]),
-    "KERNEL_VOLUME_MOUNTS": "[{name: work, mountPath: /work}, {name: shm, mountPath: /dev/shm}]",
-    "KERNEL_WORKING_DIR": "/work/",
+    "KERNEL_VOLUME_MOUNTS": "[{name: work, mountPath: /scratch}, {name: shm, mountPath: /dev/shm}]",
+    "KERNEL_WORKING_DIR": "/scratch/",
     "KERNEL_NODE_SELECTOR": "{kubernetes.io/os: linux}",
     "KERNEL_TOLERATIONS": "[{key: dedicated, operator: Exists, effect: NoSchedule}]",
     "KERNEL_PRIORITY_CLASS_NAME": "eg-test-batch",
@@ -48,7 +48,7 @@ import json, os, pathlib
 pathlib.Path("written").write_text("x")
 mounts = [line.split()[1:3] for line in open("/proc/mounts")]
 print(json.dumps({"cwd": os.getcwd(), "uid": os.getuid(), "gid": os.getgid(), "shm": ["/dev/shm", "tmpfs"] in mounts,
-                  "written": os.listdir("/work")}))
+                  "written": os.listdir("/scratch")}))
 """
 
 TEMPLATE_2018 = """
@@ -177,7 +177,7 @@ class TestAllowed:
 
     def test_the_kernel_finds_what_the_client_wished(self, gateway: Outside, kernel_id: str) -> None:
         found = json.loads(gateway.run(kernel_id, LOOK))
-        assert found == {"cwd": "/work", "uid": 1234, "gid": 567, "shm": True, "written": ["written"]}
+        assert found == {"cwd": "/scratch", "uid": 1234, "gid": 567, "shm": True, "written": ["written"]}
 
     def test_the_agent_has_none_of_it(self, gateway: Outside, kernel_id: str) -> None:
         agent = container(gateway.pod(kernel_id)["spec"], "agent")

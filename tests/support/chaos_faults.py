@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from support.chaos_history import History
 from support.cluster import KubectlError
 from support.deployed import Deployed
-from support.node import Control, kill_container, kill_in_container
+from support.node import Control, kill_container, kill_in_container, restarts
 
 MOST_KERNEL_KILLS = 4
 """Of one kernel: one that dies more often in a row is not started again, by the rules."""
@@ -67,7 +67,7 @@ class Faults:
         if (name := self._any_replica()) is None:
             return
         pod = self._deployed.namespace.get("pod", name)
-        if pod["status"]["containerStatuses"][0]["restartCount"] >= MOST_RESTARTS:
+        if restarts(pod) >= MOST_RESTARTS:
             self.force_delete_replica()
             return
         self._history.note("", "kill the process of a replica", name)

@@ -32,6 +32,12 @@ def kill_in_container(pod: dict[str, Any], container: str, pid: int) -> None:
     os.kill(node_pid(pod, container, pid), signal.SIGKILL)
 
 
+def restarts(pod: dict[str, Any]) -> int:
+    """How often kubelet has restarted the container of a pod that has one."""
+    (status,) = pod["status"]["containerStatuses"]
+    return int(status["restartCount"])
+
+
 def node_pid(pod: dict[str, Any], container: str, pid: int = 1) -> int:
     """What the node calls a process that its container calls `pid`.
 

@@ -65,11 +65,9 @@ class LazySpark(ast.NodeTransformer):
         """Put a session's names into the notebook; what the user has defined stays."""
         from pyspark.sql import SparkSession
 
-        self._watch = Watch()
+        self._watch = self._watch or Watch()
         try:
             session = SparkSession.builder.getOrCreate()
-        except KeyboardInterrupt:
-            raise
         except Exception as error:
             raise SparkUnavailable(f"Spark did not start: {words(error)}") from None
         context = session.sparkContext
