@@ -33,7 +33,13 @@ for _ in range(600):
     time.sleep(0.1)
 """
 ENDLESS = """
-import time
+import threading, time
+
+def tell():
+    while not sc.statusTracker().getActiveJobsIds(): time.sleep(0.05)
+    print("a job runs", flush=True)
+
+threading.Thread(target=tell).start()
 sc.parallelize(range(2), 2).map(lambda _: time.sleep(600)).count()
 """
 ASK = """
@@ -139,8 +145,7 @@ class TestSession:
         before = result(run(spark, kernel_id, "kept = 1; print(sc.applicationId)"))
         with Channels.of(spark, kernel_id, deadline=SPARK_SECONDS) as channels:
             request = channels.send_code(ENDLESS)
-            # Only another thread could see the job; the kernel is asked when it is busy and the executors are.
-            eventually(lambda: state(spark, kernel_id) == "busy")
+            channels.recv_until(lambda message: "a job runs" in message["content"].get("text", ""))
             assert spark.rest.post(f"/api/kernels/{kernel_id}/interrupt").status_code == 204
             assert channels.recv_execution(request).reply["ename"] == "KeyboardInterrupt"
         jobs = "import time\nwhile sc.statusTracker().getActiveJobsIds(): time.sleep(0.1)\nprint('none')"
