@@ -67,6 +67,7 @@ images docker-images-kubernetes:  ## images of the gateway and of kernels, by do
 	$(call build_image,kernel-r,$(HUB)/kernel-r:$(TAG))
 	$(call build_image,kernel-scala,$(HUB)/kernel-scala:$(TAG))
 	$(call build_image,kernel-spark-py,$(HUB)/kernel-spark-py:$(TAG))
+	$(call build_image,gateway-spark,$(HUB)/enterprise-gateway-spark:$(TAG))
 
 test-images:  ## images that only tests need
 	$(call build_image,launchers,$(HUB)/launchers:$(TAG),tests/cluster/images)

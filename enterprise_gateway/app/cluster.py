@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 
 RETRY_SECONDS = 2.0
 GATEWAY_CONTAINER = "enterprise-gateway"
+PROGRAM_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME", "SPARK_HOME", "KUBECONFIG"})
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ async def build_cluster(settings: Settings, environ: Mapping[str, str], home_por
         service_account=settings.default_kernel_service_account_name,
         mirror_working_dirs=settings.mirror_working_dirs,
         home=f"{settings.response_ip or own_address(api.server)}:{home_port}",
+        api_server=api.server,
+        program_env=program_env(environ),
     )
     patience = StartPatience(unschedulable=settings.unschedulable_grace, slow_start=settings.slow_start_timeout)
     backend = KubernetesBackend(api, Planner(pods, policy), patience, settings.reason_retention, namespaces)
@@ -111,6 +114,15 @@ def other_namespaces(policy: PodPolicy) -> tuple[str, ...]:
     if names is None or any("*" in name or "?" in name or "[" in name for name in names):
         raise ConfigError("EG_POD_POLICY: namespace must be deny or a list of names without patterns")
     return names
+
+
+def program_env(environ: Mapping[str, str]) -> dict[str, str]:
+    """Of the gateway's own environment, what a program needs to run here and to find the cluster: no settings."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in PROGRAM_VARIABLES or name.startswith("KUBERNETES_SERVICE_")
+    }
 
 
 async def own_image(api: KubernetesApi, namespace: str, pod_name: str) -> str:

@@ -30,6 +30,8 @@ SUPERVISOR_FILE = "supervisor.sh"
 
 SHARED_FOLDER = "/run/enterprise-gateway"
 """An empty folder that both containers write: the supervisor's fifos, the kernel's connection file."""
+CONNECTION_PATH = f"{SHARED_FOLDER}/{CONNECTION_FILE}"
+"""The kernel's copy."""
 TERMINATION_LOG = "/dev/termination-log"
 """Where a container leaves its last words for the pod's status, 4096 bytes at most."""
 

@@ -33,6 +33,8 @@ _REPORTING: Final = {
     "PORT_RANGE": _ANY_PORT,
     "EG_PORT_RANGE": _ANY_PORT,
 }
+REPORTING_ARGUMENTS: Final = {"response_address": _RESPONSE_ADDRESS, "port_range": _ANY_PORT}
+"""Values for the names in braces that a launcher's arguments have."""
 _LAUNCH_MARK = "{response_address}"
 _PREFIX = "RemoteProcessProxy."
 _INIT_MODE = "spark-context-initialization-mode"
@@ -96,7 +98,8 @@ def read_launch_command(
     if any(_LAUNCH_MARK in argument for argument in argv):
         raise StartFailed(
             f"argv of the kernel spec is a launch command ({argv[0]} … {_LAUNCH_MARK}), "
-            f"which this gateway does not run for pods. {_instead(_PYTHON)}"
+            f"and what it starts could have no agent in its pod. {_instead(_PYTHON)}, "
+            "or leave process_proxy out, which has the command run beside the gateway"
         )
     return KernelCommand(tuple(argv), launcher=_REPORTING if wanted or _is_bootstrap(argv[0]) else None)
 

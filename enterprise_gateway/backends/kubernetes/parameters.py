@@ -61,7 +61,7 @@ class ParameterDefaults(msgspec.Struct, frozen=True, kw_only=True):
     gateway_image: str = ""
     """EG_KERNEL_IMAGE."""
     spec_config: dict[str, Any] = {}
-    """`config` of the kernel spec's stanza: `image_name`."""
+    """`config` of the kernel spec's stanza: `image_name`, `executor_image_name`."""
     spec_env: dict[str, str] = {}
     """`env` of kernel.json as it stands, `${NAME}` not replaced: its `KERNEL_*` are the spec's defaults."""
     mirror_working_dirs: bool = False
@@ -74,6 +74,8 @@ class PodParameters(msgspec.Struct, frozen=True, kw_only=True):
     """What a kernel's pod is made of, beside what every kernel's pod has."""
 
     image: str
+    executor_image: str
+    """Of the pods that the kernel itself makes, if it is a Spark driver."""
     namespace: str
     service_account: str
     """Empty: the namespace's own default."""
@@ -117,8 +119,10 @@ def parse_parameters(env: Mapping[str, str], policy: PodPolicy, defaults: Parame
     service_account, mount_token = _service_account(choices, policy.service_account, defaults.service_account)
     requests, limits = _resources(choices, policy)
     volumes, mounts = _volumes_and_mounts(choices, policy, defaults.template_volumes)
+    image = _image(choices, policy.image, defaults)
     return PodParameters(
-        image=_image(choices, policy.image, defaults),
+        image=image,
+        executor_image=_executor_image(choices, policy.image, defaults, image),
         namespace=choices.choose("KERNEL_NAMESPACE", values.namespace, defaults.namespace, policy.namespace.refusal),
         service_account=service_account,
         mount_token=mount_token,
@@ -138,17 +142,32 @@ def parse_parameters(env: Mapping[str, str], policy: PodPolicy, defaults: Parame
 
 
 def _image(choices: Choices, rule: Names, defaults: ParameterDefaults) -> str:
-    named = defaults.spec_config.get("image_name") or ""
-    if not isinstance(named, str):
-        raise StartFailed("config.image_name of the kernel spec must be a string")
+    named = _named_image("image_name", defaults)
     chosen = choices.choose("KERNEL_IMAGE", values.image, named or defaults.gateway_image, rule.refusal)
     if not chosen:
         raise StartFailed(
             "No image was given for the kernel: set image_name in the config of the kernel spec's process_proxy, "
             "or EG_KERNEL_IMAGE for all kernel specs"
         )
+    return _checked_image("image_name" if named else "EG_KERNEL_IMAGE", chosen)
+
+
+def _executor_image(choices: Choices, rule: Names, defaults: ParameterDefaults, image: str) -> str:
+    named = _named_image("executor_image_name", defaults) or image
+    chosen = choices.choose("KERNEL_EXECUTOR_IMAGE", values.image, named, rule.refusal)
+    return _checked_image("executor_image_name", chosen)
+
+
+def _named_image(key: str, defaults: ParameterDefaults) -> str:
+    named = defaults.spec_config.get(key) or ""
+    if not isinstance(named, str):
+        raise StartFailed(f"config.{key} of the kernel spec must be a string")
+    return named
+
+
+def _checked_image(whose: str, chosen: str) -> str:
     try:
-        return values.image("image_name" if named else "EG_KERNEL_IMAGE", chosen)
+        return values.image(whose, chosen)
     except InvalidRequest as error:
         raise StartFailed(error.message) from error
 

@@ -5,18 +5,35 @@ Reads the operator's template files, each time anew: they may be mounted and cha
 
 from __future__ import annotations
 
+import posixpath
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from enterprise_gateway.backends.base import Launch
-from enterprise_gateway.backends.kubernetes.launcher import read_launch_command
+from enterprise_gateway.backends.kubernetes.launcher import (
+    REPORTING_ARGUMENTS,
+    TEMPLATE_NAMES,
+    KernelCommand,
+    read_launch_command,
+)
 from enterprise_gateway.backends.kubernetes.names import pod_name
 from enterprise_gateway.backends.kubernetes.parameters import ParameterDefaults, PodParameters, parse_parameters
 from enterprise_gateway.backends.kubernetes.pod import PodPlan, read_supervisor
 from enterprise_gateway.backends.kubernetes.policy import PodPolicy
+from enterprise_gateway.backends.kubernetes.spark_submit import (
+    ENTRYPOINT,
+    SUBMITTERS_OWN,
+    Submission,
+    is_launcher,
+    is_submission,
+    make_submission,
+)
 from enterprise_gateway.backends.kubernetes.template import read_template, template_variables
+from enterprise_gateway.core.launch import render_argv
+from enterprise_gateway.core.pods import CONNECTION_PATH
 from enterprise_gateway.core.records import KernelRecord
 from enterprise_gateway.errors import StartFailed
 
@@ -37,6 +54,10 @@ class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
     mirror_working_dirs: bool
     home: str
     """`host:port` at which a new pod reaches this replica."""
+    api_server: str = "https://kubernetes.default.svc:443"
+    """URL at which this replica reaches the API server, for programs that it runs."""
+    program_env: dict[str, str] = {}
+    """The least that such a program needs to know of this machine."""
 
 
 class Planner:
@@ -54,7 +75,8 @@ class Planner:
             InvalidRequest, Forbidden: a wish of the client's is malformed, or not for clients to choose.
             StartFailed: the kernel spec or its template is wrong.
         """
-        command = read_launch_command(launch.argv, launch.namespace, launch.language, launch.config)
+        command = _command(launch)
+        submits = is_submission(launch.argv, launch.spec_env)
         launch = msgspec.structs.replace(launch, env=launch.env | (command.launcher or {}))
         source = _first_file(command.templates)
         patch = _patch(record, launch)
@@ -72,18 +94,43 @@ class Planner:
                 f"watches only {', '.join(sorted(self._settings.namespaces))} (EG_POD_POLICY)"
             )
         template = self._template(record, launch, parameters, source) if source else {}
+        pod_name = self._pod_name(record, launch, parameters)
+        decided = _decided(parameters, pod_name)
+        submission = self._submission(launch, parameters, pod_name, decided) if submits else None
+        env = {name: value for name, value in launch.env.items() if not submits or name not in SUBMITTERS_OWN}
+        argv = command.argv if submits else command.as_in(template).argv
         return PodPlan(
             record=record,
-            launch=msgspec.structs.replace(launch, argv=command.as_in(template).argv),
+            launch=msgspec.structs.replace(launch, argv=argv, env=env | decided),
             parameters=parameters,
             namespace=parameters.namespace,
-            pod_name=self._pod_name(record, launch, parameters),
+            pod_name=pod_name,
             agent_image=self._settings.agent_image,
             supervisor=self._supervisor,
             home=self._settings.home,
             template=template,
             patch=patch,
             reports=command.launcher is not None,
+            submission=submission,
+        )
+
+    def _submission(
+        self, launch: Launch, parameters: PodParameters, pod_name: str, decided: dict[str, str]
+    ) -> Submission:
+        server = urlsplit(self._settings.api_server)
+        address = {
+            "KUBERNETES_SERVICE_HOST": f"[{server.hostname}]"
+            if ":" in (server.hostname or "")
+            else server.hostname or "",
+            "KUBERNETES_SERVICE_PORT": str(server.port or 443),
+        }
+        return make_submission(
+            launch,
+            parameters,
+            pod_name=pod_name,
+            namespace=launch.namespace | REPORTING_ARGUMENTS | {"connection_file": CONNECTION_PATH},
+            decided=decided | address,
+            env=self._settings.program_env,
         )
 
     def _parameters(self, record: KernelRecord, launch: Launch, template_volumes: frozenset[str]) -> PodParameters:
@@ -120,6 +167,29 @@ class Planner:
 
     def __repr__(self) -> str:
         return f"<Planner for namespace {self._settings.namespace}>"
+
+
+def _command(launch: Launch) -> KernelCommand:
+    """What runs in the kernel's container."""
+    if not is_submission(launch.argv, launch.spec_env):
+        return read_launch_command(launch.argv, launch.namespace, launch.language, launch.config)
+    [script] = render_argv(launch.argv[:1], launch.namespace, launch.argv[0])
+    folder = posixpath.join(posixpath.dirname(posixpath.dirname(script)), "scripts")
+    templates = tuple(posixpath.join(folder, name) for name in TEMPLATE_NAMES)
+    return KernelCommand((ENTRYPOINT,), templates, {} if is_launcher(launch.argv) else None)
+
+
+def _decided(parameters: PodParameters, pod_name: str) -> dict[str, str]:
+    """What EG told a kernel about its pod."""
+    account = parameters.service_account
+    return {
+        "KERNEL_IMAGE": parameters.image,
+        "KERNEL_EXECUTOR_IMAGE": parameters.executor_image,
+        "KERNEL_NAMESPACE": parameters.namespace,
+        "KERNEL_POD_NAME": pod_name,
+        "KERNEL_UID": str(parameters.uid),
+        "KERNEL_GID": str(parameters.gid),
+    } | ({"KERNEL_SERVICE_ACCOUNT_NAME": account} if account else {})
 
 
 def _first_file(paths: tuple[str, ...]) -> Path | None:

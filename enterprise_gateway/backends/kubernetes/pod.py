@@ -24,6 +24,7 @@ from enterprise_gateway.backends.kubernetes.objects import Metadata
 from enterprise_gateway.backends.kubernetes.own_volumes import agent_mounts, kernel_mounts, own_volumes
 from enterprise_gateway.backends.kubernetes.parameters import PodParameters
 from enterprise_gateway.backends.kubernetes.report_key import ReportKey
+from enterprise_gateway.backends.kubernetes.spark_submit import Submission
 from enterprise_gateway.core import pods
 from enterprise_gateway.core.agents import AgentConfig, AgentRules, KernelProcessConfig
 from enterprise_gateway.core.launch import render_argv
@@ -52,7 +53,6 @@ AGENT_UID: Final = 65532
 SHARED_GID: Final = 100
 """The `users` group of Jupyter's images, to which a volume's files belong and the folder that both containers write."""
 
-_CONNECTION_PATH = f"{pods.SHARED_FOLDER}/{pods.CONNECTION_FILE}"
 _SUPERVISOR_PATH = f"{pods.SECRET_FOLDER}/{pods.SUPERVISOR_FILE}"
 _MEBIBYTE = 1024 * 1024
 _AGENT_BASE_MEMORY = 128 * _MEBIBYTE
@@ -85,6 +85,8 @@ class PodPlan(msgspec.Struct, frozen=True, kw_only=True):
     reports: bool = False
     """Whether `launch.argv` is a launcher's, which reports where its kernel listens; it needs a `report_key` then."""
     report_key: ReportKey | None = None
+    submission: Submission | None = None
+    """Given, Spark creates the pod, of which this is the template; `launch.argv` is what Spark adds its words to."""
 
 
 def secret_name(kernel_id: str) -> str:
@@ -347,7 +349,7 @@ def _checked_env(plan: PodPlan) -> dict[str, str]:
 def _argv(plan: PodPlan) -> list[str]:
     launch = plan.launch
     # `python` is the image's: the gateway's own interpreter is not there.
-    return render_argv(launch.argv, launch.namespace | {"connection_file": _CONNECTION_PATH}, launch.argv[0])
+    return render_argv(launch.argv, launch.namespace | {"connection_file": pods.CONNECTION_PATH}, launch.argv[0])
 
 
 def _connection(plan: PodPlan) -> ConnectionInfo:

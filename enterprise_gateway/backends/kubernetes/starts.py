@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,8 @@ from enterprise_gateway.backends.kubernetes.informer import Informer
 from enterprise_gateway.backends.kubernetes.objects import Pod
 from enterprise_gateway.backends.kubernetes.paths import KERNEL_PODS, pod_path, pods_path, secrets_path
 from enterprise_gateway.backends.kubernetes.pod import PodPlan, make_pod, make_secret
+from enterprise_gateway.backends.kubernetes.spark_submit import Submission
+from enterprise_gateway.backends.kubernetes.submitter import Submitter
 from enterprise_gateway.backends.kubernetes.view import KernelView, kernel_id_of, read_record
 from enterprise_gateway.errors import BackendUnavailable, StartFailed
 
@@ -55,6 +58,7 @@ class PodStarts:
         self._watched = watched
         self._changes = changes
         self._tasks = tasks
+        self._submitter = Submitter()
         self._doubts: dict[str, float] = {}
         """By pod name: the `created` of starts whose pod may exist although nobody could be told so."""
         self._unwanted: dict[str, Pod] = {}
@@ -62,15 +66,62 @@ class PodStarts:
 
     async def start(self, plan: PodPlan, admit: Admission | None) -> bool:
         """Create what a kernel is made of. Returns and raises as `Backend.create`."""
+        if plan.submission is not None:
+            return await self._start_by_spark(plan, plan.submission, admit)
         pod = await self._create_pod(plan)
-        if pod is None:
+        return pod is not None and await self._complete(plan, pod, admit)
+
+    async def _start_by_spark(self, plan: PodPlan, submission: Submission, admit: Admission | None) -> bool:
+        """Have Spark create the pod, and give it the Secret without which it cannot start as soon as it is seen."""
+        if plan.pod_name in self._watched[plan.namespace].objects:
             return False
+        public_key = plan.report_key.public if plan.report_key else ""
+        seconds = max(plan.record.deadline - time.time(), 0.0)
+        submit = asyncio.ensure_future(self._submitter.submit(submission, make_pod(plan), public_key, seconds))
+        try:
+            pod = await self._submitted_pod(plan, submit)
+            return pod is not None and await self._complete(plan, pod, admit, submit)
+        finally:
+            submit.cancel()
+            await asyncio.wait({submit})
+
+    async def _submitted_pod(self, plan: PodPlan, submit: asyncio.Future[None]) -> Pod | None:
+        """The pod that Spark makes, as soon as it is seen; None when it is another start's."""
+        appeared = asyncio.ensure_future(self._appeared(plan))
+        try:
+            news: set[asyncio.Future[Any]] = {appeared, submit}
+            await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
+            if submit.done():
+                submit.result()
+            pod = await asyncio.wait_for(appeared, ORDER_SECONDS)
+        except BaseException as error:
+            self._doubt(plan)
+            if isinstance(error, TimeoutError):
+                raise _untold() from None
+            raise
+        finally:
+            appeared.cancel()
+        record = read_record(pod)
+        return pod if record is not None and record.created == plan.record.created else None
+
+    async def _appeared(self, plan: PodPlan) -> Pod:
+        objects = self._watched[plan.namespace].objects
+        while (pod := objects.get(plan.pod_name)) is None:
+            await self._changes.wait(plan.record.kernel_id)
+        return pod
+
+    async def _complete(
+        self, plan: PodPlan, pod: Pod, admit: Admission | None, submit: asyncio.Future[None] | None = None
+    ) -> bool:
+        """Give a new pod its Secret, if there is room for it, and wait until Spark is done with it, if it made it."""
         self._view.put(pod)
         try:
             if admit is not None:
                 await self._wait_for_place(plan, pod)
                 admit(self._view.created_before(pod))
             made = await self._create_secret(plan, pod)
+            if made and submit is not None:
+                await submit
             self._check_there(pod)
         except BaseException:
             await asyncio.shield(self._tasks.spawn(self._withdraw(pod), f"withdrawal of {pod.metadata.name}"))
@@ -141,7 +192,7 @@ class PodStarts:
                     for other in (await self._api.list(pods_path(namespace), Pod, KERNEL_PODS))[0]:
                         self._view.put(other)
         except TimeoutError:
-            raise BackendUnavailable("The Kubernetes API server does not tell what it creates; ask again") from None
+            raise _untold() from None
         except ApiError as error:
             raise StartFailed(f"Kubernetes refused to list kernels' pods: {error.message}") from None
 
@@ -185,6 +236,10 @@ class PodStarts:
 
     def __repr__(self) -> str:
         return f"<PodStarts {len(self._doubts)} in doubt, {len(self._unwanted)} unwanted>"
+
+
+def _untold() -> BackendUnavailable:
+    return BackendUnavailable("The Kubernetes API server does not tell what it creates; ask again")
 
 
 class _Created(msgspec.Struct):

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from enterprise_gateway.backends.kubernetes.jinja import render
 from enterprise_gateway.backends.kubernetes.parameters import GPU, PodParameters
 from enterprise_gateway.backends.kubernetes.template_yaml import LEFT_OUT, CannotFill, Fill, read_pod
-from enterprise_gateway.core.pods import CONNECTION_FILE, SHARED_FOLDER
+from enterprise_gateway.core.pods import CONNECTION_PATH
 
 Variables: TypeAlias = Mapping[str, Any]
 """By lower-case name: texts; whole numbers (`kernel_uid`, `kernel_gid`); lists (`kernel_volumes` and its mounts)."""
@@ -83,7 +83,7 @@ def template_variables(
         "namespace": namespace,
         "docker_image": parameters.image,
         "language": language,
-        "connection_filename": f"{SHARED_FOLDER}/{CONNECTION_FILE}",
+        "connection_filename": CONNECTION_PATH,
         "response_address": "",  # nobody calls back: the agent is beside the kernel
         "no_spark_context": "True",
     }

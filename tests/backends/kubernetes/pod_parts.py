@@ -19,6 +19,7 @@ def make_parameters(**changes: Any) -> PodParameters:
     """As if nothing was asked for."""
     plain: dict[str, Any] = {
         "image": "localhost/kernel:1",
+        "executor_image": "localhost/kernel:1",
         "namespace": "notebooks",
         "service_account": "",
         "mount_token": False,

@@ -33,6 +33,7 @@ CLOSED = parse_policy("\n".join(f"{name}: deny" for name in PodPolicy.__struct_f
 
 VALUES = {
     "KERNEL_IMAGE": "other/image:2",
+    "KERNEL_EXECUTOR_IMAGE": "other/image:3",
     "KERNEL_NAMESPACE": "team-a",
     "KERNEL_SERVICE_ACCOUNT_NAME": "spark",
     "KERNEL_UID": "2000",
@@ -58,6 +59,7 @@ def test_a_client_that_says_nothing_gets_the_defaults():
     for env in ({}, dict.fromkeys([*VALUES, "KERNEL_VOLUME_MOUNTS", "KERNEL_WORKING_DIR", "KERNEL_POD_NAME"], "")):
         assert parse(env, CLOSED) == PodParameters(
             image="gateway/image:1",
+            executor_image="gateway/image:1",
             namespace="kernels",
             service_account="default",
             mount_token=False,
@@ -83,6 +85,7 @@ def test_every_parameter_reaches_the_pod():
     }
     assert parse(env, mirror_working_dirs=True) == PodParameters(
         image="other/image:2",
+        executor_image="other/image:3",
         namespace="team-a",
         service_account="spark",
         mount_token=True,
@@ -147,6 +150,15 @@ def test_the_image_is_the_clients_then_the_specs_then_the_gateways():
     assert parse({"KERNEL_IMAGE": "c"}, spec_config=config).image == "c"
     assert parse({}, spec_config=config).image == "spec/image:1"
     assert parse({}, spec_config={"image_name": ""}).image == "gateway/image:1"
+
+
+def test_executors_have_an_image_of_their_own_or_the_kernels():
+    config = {"image_name": "spec/image:1", "executor_image_name": "spec/executor:1"}
+    assert parse({}, spec_config=config).executor_image == "spec/executor:1"
+    assert parse({"KERNEL_EXECUTOR_IMAGE": "c"}, spec_config=config).executor_image == "c"
+    assert parse({"KERNEL_IMAGE": "c"}).executor_image == "c"
+    with pytest.raises(StartFailed, match="executor_image_name must be an image reference"):
+        parse({}, spec_config={"executor_image_name": "no image"})
 
 
 def test_without_an_image_the_operator_is_told_what_to_set():
