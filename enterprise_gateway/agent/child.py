@@ -25,7 +25,11 @@ class ChildHolder:
     silence = ""
     """Where it listens is always known."""
 
-    def __init__(self, config: KernelProcessConfig, folder: Path, parked: ParkedProcess | None = None) -> None:
+    def __init__(
+        self, config: KernelProcessConfig, folder: Path, parked: ParkedProcess | None = None, *, own: bool = True
+    ) -> None:
+        """`own` is whether the command is the kernel's, which then ends with this process."""
+        self._own = own
         self.ready = asyncio.Event()
         self.ready.set()
         self._config = config
@@ -39,7 +43,7 @@ class ChildHolder:
         if parked is not None and parked.alive:
             process = await parked.become(self._config, self._output)
         else:
-            process = await KernelProcess.spawn(self._config, self._output)
+            process = await KernelProcess.spawn(self._config, self._output, own=self._own)
         with contextlib.suppress(OSError):
             replace_file(self._folder / PID_FILE, str(process.pid).encode())
         return process

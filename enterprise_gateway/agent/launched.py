@@ -12,11 +12,13 @@ import asyncio
 import logging
 import signal
 
+import msgspec
+
 from enterprise_gateway.agent.holding import Exit
 from enterprise_gateway.agent.reports import ReportPort
 from enterprise_gateway.agent.supervised import SupervisedProcess, Supervisor
 from enterprise_gateway.aio import Tasks
-from enterprise_gateway.core.pods import LauncherConfig
+from enterprise_gateway.core.agents import LauncherConfig
 from enterprise_gateway.core.records import ConnectionInfo
 from enterprise_gateway.errors import ProtocolError
 from enterprise_gateway.wire.launcher import LOOPBACK, LauncherReport, decode_report, encode_signal
@@ -25,6 +27,22 @@ log = logging.getLogger(__name__)
 
 SIGNAL_SECONDS = 2.0
 """How long a launcher may take to accept a signal."""
+
+
+async def tell_launcher(host: str, port: int, message: bytes) -> None:
+    """Send a launcher one message on a connection of its own.
+
+    Raises:
+        OSError, TimeoutError: it does not take it.
+    """
+    async with asyncio.timeout(SIGNAL_SECONDS):
+        _, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(message)
+            await writer.drain()
+        finally:
+            writer.close()
+        await writer.wait_closed()
 
 
 class AwaitedReport:
@@ -43,7 +61,7 @@ class AwaitedReport:
         refused = f" (what came was refused: {self._refusal.rstrip('.')})" if self._refusal else ""
         return f"its launcher did not report{refused}"
 
-    def _take(self, payload: bytes) -> None:
+    def _take(self, payload: bytes, address: str) -> None:
         from enterprise_gateway.agent.unseal import make_unseal  # noqa: PLC0415 - its docstring says why
 
         try:
@@ -55,7 +73,8 @@ class AwaitedReport:
             self._refuse("It is about another kernel.")
             return
         self.port.close()
-        self.come.set_result(report)
+        connection = msgspec.structs.replace(report.connection, ip=address)
+        self.come.set_result(msgspec.structs.replace(report, connection=connection))
 
     def _refuse(self, why: str) -> None:
         log.warning("A launcher's report was refused: %s", why)
@@ -90,11 +109,7 @@ class LaunchedProcess:
 
     async def _pass_on(self, port: int, signum: int) -> None:
         try:
-            async with asyncio.timeout(SIGNAL_SECONDS):
-                _, writer = await asyncio.open_connection(LOOPBACK, port)
-                writer.write(encode_signal(signum))
-                writer.close()
-                await writer.wait_closed()
+            await tell_launcher(LOOPBACK, port, encode_signal(signum))
         except (OSError, TimeoutError) as error:
             log.warning("The launcher takes no signal, so all of its processes get it: %s", error)
             self._process.signal_group(signum)
@@ -128,7 +143,7 @@ class LauncherHolder:
     async def start(self) -> LaunchedProcess:
         """Begin a life that can report."""
         self._report = AwaitedReport(self._kernel_id, self._config.private_key)
-        await self._report.port.open(self._config.port)
+        await self._report.port.open(self._config.host, self._config.port)
         return LaunchedProcess(await self._supervisor.start(), self._report)
 
     async def connection(self, planned: ConnectionInfo) -> ConnectionInfo:  # noqa: ARG002 - it has plans of its own

@@ -21,6 +21,7 @@ from enterprise_gateway.agent.main import attend, run_agent
 from enterprise_gateway.agent.routes import Routes
 from enterprise_gateway.agent.supervised import Supervisor
 from enterprise_gateway.core import pods
+from enterprise_gateway.core.agents import AgentConfig
 from enterprise_gateway.core.pods import Hello, PodAgentConfig, hello_proof
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def run(root: Path, port: int, host: str, name: str) -> None:
 async def _run(config: PodAgentConfig, root: Path, port: int, host: str) -> None:
     secrets = _below(root, pods.SECRET_FOLDER)
     supervisor = Supervisor(_below(root, pods.SHARED_FOLDER), _below(root, pods.TERMINATION_LOG))
-    kernel = Kernel(config.agent, _holder(config, supervisor))
+    kernel = Kernel(config.agent, _holder(config.agent, supervisor))
     listener = _listener(port)
     hello = asyncio.create_task(_announce(config, host, listener.getsockname()[1]), name="hello")
 
@@ -57,12 +58,12 @@ async def _run(config: PodAgentConfig, root: Path, port: int, host: str) -> None
         supervisor.close()
 
 
-def _holder(config: PodAgentConfig, supervisor: Supervisor) -> Holder:
+def _holder(config: AgentConfig, supervisor: Supervisor) -> Holder:
     if config.launcher is None:
         return supervisor
     from enterprise_gateway.agent.launched import LauncherHolder  # noqa: PLC0415 - other kernels start without it
 
-    return LauncherHolder(supervisor, config.agent.kernel_id, config.launcher)
+    return LauncherHolder(supervisor, config.kernel_id, config.launcher)
 
 
 async def _announce(config: PodAgentConfig, host: str, port: int) -> None:

@@ -82,14 +82,15 @@ class KernelProcess:
         self._waiter.start()
 
     @classmethod
-    async def spawn(cls, config: KernelProcessConfig, output: OutputLog) -> KernelProcess:
-        """Start the kernel's own command.
+    async def spawn(cls, config: KernelProcessConfig, output: OutputLog, *, own: bool = True) -> KernelProcess:
+        """Start the kernel's own command, or one whose kernel need not be its child.
 
         Raises:
             OSError: the command cannot be run; the message says why.
             ValueError: likewise, of a command or environment with a NUL in it.
         """
-        process = cls(start_child(config.argv, config.env | parent_marker(), config.cwd, subprocess.DEVNULL), output)
+        env = config.env | parent_marker() if own else config.env
+        process = cls(start_child(config.argv, env, config.cwd, subprocess.DEVNULL), output)
         await process.read_output()
         return process
 

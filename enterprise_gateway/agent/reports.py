@@ -1,4 +1,4 @@
-"""The port where launchers report: on the pod's loopback, one message a connection, from whoever is in the pod.
+"""The port where launchers report: one message a connection, from whoever reaches it.
 
 A peer that is slow, silent or too talkative loses its connection, and so does the oldest when there are too many: one
 that has something to say has said it within milliseconds. Knows nothing of what is in a message. One event loop.
@@ -11,14 +11,15 @@ import logging
 from collections.abc import Callable
 from typing import TypeAlias, cast
 
-from enterprise_gateway.wire.launcher import LOOPBACK, MAX_REPORT
+from enterprise_gateway.wire.launcher import MAX_REPORT
 
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 16
 MESSAGE_SECONDS = 10.0
 
-Take: TypeAlias = Callable[[bytes], None]
+Take: TypeAlias = Callable[[bytes, str], None]
+"""Takes a message and the address that it came from."""
 
 
 class ReportPort:
@@ -32,13 +33,13 @@ class ReportPort:
         """Oldest first."""
         self._server: asyncio.Server | None = None
 
-    async def open(self, port: int) -> None:
+    async def open(self, host: str, port: int) -> None:
         """Listen.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is taken, or `host` is no address of this machine.
         """
-        self._server = await asyncio.get_running_loop().create_server(self._accept, LOOPBACK, port)
+        self._server = await asyncio.get_running_loop().create_server(self._accept, host, port)
 
     def close(self) -> None:
         """Listen no more; a message that has not come whole is lost."""
@@ -66,6 +67,7 @@ class _Peer(asyncio.Protocol):
         self._peers = peers
         self._message = bytearray()
         self._transport: asyncio.Transport | None = None
+        self._address = ""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds, self.drop, f"it took more than {seconds:g} s")
 
@@ -78,6 +80,7 @@ class _Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._address = str(transport.get_extra_info("peername")[0])
         if self not in self._peers:
             self._transport.abort()
 
@@ -89,7 +92,7 @@ class _Peer(asyncio.Protocol):
     def eof_received(self) -> None:
         if self in self._peers:
             self._forget()
-            self._take(bytes(self._message))
+            self._take(bytes(self._message), self._address)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         self._forget()

@@ -34,6 +34,7 @@ from enterprise_gateway.web.api import Api
 from enterprise_gateway.web.channels import ChannelsRoute
 from enterprise_gateway.web.identity import Guard
 from enterprise_gateway.web.server import HttpRules
+from enterprise_gateway.wire.launcher import LOOPBACK
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,9 @@ async def build_gateway(settings: Settings, environ: Mapping[str, str], replica:
         folder = StateFolder(state_dir(settings))
         folder.prepare()
         nursery = Nursery(environ, warm_recipe(catalog, settings, environ), settings.warm_kernels)
-        backends["local"] = LocalBackend(folder, nursery, settings.port_range, settings.reason_retention)
+        backends["local"] = LocalBackend(
+            folder, nursery, settings.port_range, settings.reason_retention, settings.response_ip or LOOPBACK
+        )
         keys["local"] = ensure_master_keys(folder.root)
     announce, shared_token = None, None
     if "kubernetes" in chosen_backends(settings):

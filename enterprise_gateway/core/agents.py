@@ -19,6 +19,16 @@ class KernelProcessConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`signal` or `message`, from the kernel spec."""
 
 
+class LauncherConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a kernel that is started by a launcher made for EG, which chooses ports and key, and reports them."""
+
+    private_key: str
+    """In PEM: opens the reports, which are sealed with its public half."""
+    host: str
+    """Where the agent listens for them."""
+    port: int
+
+
 class AgentRules(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator decides about a kernel's life and its clients; the same wherever the kernel runs."""
 
@@ -48,6 +58,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     connection: ConnectionInfo
     process: KernelProcessConfig
     rules: AgentRules
+    launcher: LauncherConfig | None = None
+    """Given, `process` is a launcher's or starts one, and `connection` does not count: each life has one of its own."""
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):

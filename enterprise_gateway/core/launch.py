@@ -36,6 +36,11 @@ def render_argv(argv: Sequence[str], namespace: Mapping[str, str], interpreter: 
     return command
 
 
+def is_launch_command(argv: Sequence[str]) -> bool:
+    """Whether a kernel spec's command is no kernel's, but starts a launcher, which reports where its kernel is."""
+    return any("{response_address}" in argument for argument in argv)
+
+
 def parse_kernel_id(text: str) -> str:
     """The kernel id a client chose by `KERNEL_ID`: a canonical lower-case UUID of any version.
 

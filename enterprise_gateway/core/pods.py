@@ -47,14 +47,6 @@ HELLO_PATH = "/agents/"
 """Before a kernel id: where an agent tells the replica that started it that it listens."""
 
 
-class LauncherConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a kernel that is started by a launcher made for EG, which chooses ports and key, and reports them."""
-
-    private_key: str
-    """In PEM: opens the reports, which are sealed with its public half."""
-    port: int = RESPONSE_PORT
-
-
 class PodAgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an agent in a pod needs to know."""
 
@@ -63,8 +55,6 @@ class PodAgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`host:port` of the replica that started it, over HTTP; empty when there is nobody to tell."""
     pod_name: str = ""
     """The pod this is for. Another pod of the same kernel id, which lost a race, finds the same Secret."""
-    launcher: LauncherConfig | None = None
-    """Given, `agent.connection` does not count: each life has the one that its launcher reports."""
 
 
 class Hello(msgspec.Struct, frozen=True):

@@ -37,7 +37,7 @@ class LauncherReport(msgspec.Struct, frozen=True, kw_only=True):
 
     kernel_id: str
     connection: ConnectionInfo
-    """On the loopback: launchers say 0.0.0.0, and whoever listens to them is beside them."""
+    """With the loopback for an address: launchers say 0.0.0.0, and are where their report comes from."""
     comm_port: int | None
     """Where it takes signals for its kernel, if it does."""
 
@@ -90,6 +90,11 @@ def decode_report(payload: bytes, unseal: Unseal) -> LauncherReport:
 def encode_signal(signum: int) -> bytes:
     """What a launcher's `comm_port` is sent, on a connection of its own, to have its kernel sent a signal."""
     return msgspec.json.encode({"signum": signum})
+
+
+def encode_shutdown() -> bytes:
+    """Likewise, to have it take no more."""
+    return msgspec.json.encode({"shutdown": 1})
 
 
 def _connection(info: _Info) -> ConnectionInfo:

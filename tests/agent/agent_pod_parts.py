@@ -21,7 +21,7 @@ from websockets.asyncio.client import connect
 
 from enterprise_gateway.agent.supervised import SupervisedProcess, Supervisor
 from enterprise_gateway.core import pods, tls
-from enterprise_gateway.core.agents import AgentConfig, AgentRules, AgentStatus, KernelProcessConfig
+from enterprise_gateway.core.agents import AgentConfig, AgentRules, AgentStatus, KernelProcessConfig, LauncherConfig
 from enterprise_gateway.core.records import EndReport, TlsEndpoint
 from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.kernels.agents import AgentClient
@@ -77,7 +77,7 @@ class Pod:
         self.home = ""
         self.meant_for = "this-pod"
         """The pod that the agent's configuration is for."""
-        self.launcher: pods.LauncherConfig | None = None
+        self.launcher: LauncherConfig | None = None
         self.gateway = AgentClient()
         self.kernel: subprocess.Popen[bytes]
         self.agent: subprocess.Popen[bytes]
@@ -116,8 +116,9 @@ class Pod:
             connection=self.connection,
             process=process,
             rules=AgentRules(**rules),
+            launcher=self.launcher,
         )
-        config = pods.PodAgentConfig(agent=agent, home=self.home, pod_name=self.meant_for, launcher=self.launcher)
+        config = pods.PodAgentConfig(agent=agent, home=self.home, pod_name=self.meant_for)
         self.path(pods.SECRET_FOLDER, pods.AGENT_FILE).write_bytes(msgspec.json.encode(config))
         self.path(pods.SECRET_FOLDER, pods.TLS_FILE).write_bytes(tls.make_identity(SEED))
         self.port = free_port()

@@ -16,8 +16,8 @@ from agent_pod_parts import Container, free_port
 from support.launchers import seal
 
 from enterprise_gateway.agent.launched import SIGNAL_SECONDS, LaunchedProcess, LauncherHolder
-from enterprise_gateway.backends.kubernetes.report_key import ReportKey, make_report_key
-from enterprise_gateway.core.pods import LauncherConfig
+from enterprise_gateway.backends.report_key import ReportKey, make_report_key
+from enterprise_gateway.core.agents import LauncherConfig
 from enterprise_gateway.core.records import ConnectionInfo
 
 KERNEL = "3b9c5a9e-0000-4000-8000-000000000001"
@@ -31,7 +31,7 @@ class Launched:
         self.container = Container(folder)
         self.key = key
         self.port = free_port()
-        config = LauncherConfig(private_key=key.private.reveal(), port=self.port)
+        config = LauncherConfig(private_key=key.private.reveal(), host="127.0.0.1", port=self.port)
         self.holder = LauncherHolder(self.container.supervisor, KERNEL, config)
         self.process: LaunchedProcess | None = None
 

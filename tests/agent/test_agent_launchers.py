@@ -17,8 +17,9 @@ from support.launchers import install_launchers
 
 from enterprise_gateway.agent.reports import MAX_CONNECTIONS
 from enterprise_gateway.backends.kubernetes.launcher import PUBLIC_KEY_VARIABLES, read_launch_command
-from enterprise_gateway.backends.kubernetes.report_key import make_report_key
+from enterprise_gateway.backends.report_key import make_report_key
 from enterprise_gateway.core import pods
+from enterprise_gateway.core.agents import LauncherConfig
 from enterprise_gateway.core.lifecycle import KernelState
 
 LASTING = "import time; print('running', flush=True)\nwhile True: time.sleep(0.01)"
@@ -33,7 +34,7 @@ class LauncherPod(Pod):
         super().__init__(root)
         self.bootstrap = bootstrap
         key = make_report_key()
-        self.launcher = pods.LauncherConfig(private_key=key.private.reveal(), port=free_port())
+        self.launcher = LauncherConfig(private_key=key.private.reveal(), host="127.0.0.1", port=free_port())
         self.variables = {
             **(read_launch_command(LAZY, {}, "python", {}).launcher or {}),
             **dict.fromkeys(PUBLIC_KEY_VARIABLES, key.public),

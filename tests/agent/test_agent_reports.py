@@ -20,7 +20,7 @@ class Taken:
 
     def __init__(self, seconds: float) -> None:
         self.messages: asyncio.Queue[bytes] = asyncio.Queue()
-        self.port = ReportPort(self.messages.put_nowait, seconds)
+        self.port = ReportPort(lambda message, _: self.messages.put_nowait(message), seconds)
         self.number = free_port()
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -44,7 +44,7 @@ def seconds() -> float:
 @pytest.fixture
 async def taken(seconds: float) -> AsyncIterator[Taken]:
     made = Taken(seconds)
-    await made.port.open(made.number)
+    await made.port.open("127.0.0.1", made.number)
     yield made
     made.port.close()
     await asyncio.sleep(0)  # uvloop closes it in the next round

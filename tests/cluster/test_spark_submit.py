@@ -125,15 +125,17 @@ class TestSession:
         eventually(lambda: left_of(spark, kernel_id) == set(), SPARK_SECONDS)
 
 
+@pytest.fixture(scope="module")
+def launched(spark: Deployed) -> Iterator[str]:
+    """A kernel behind the launcher of gateway_provisioners."""
+    kernel_id = start(spark, RUN_SPEC, f"{SMALL} --num-executors 1", KERNEL_USERNAME="bob", **FEW_CPUS)
+    yield kernel_id
+    spark.rest.shut_down(kernel_id)
+    eventually(lambda: left_of(spark, kernel_id) == set(), SPARK_SECONDS)
+
+
 class TestRunScript:
     """EG's layout: bin/run.sh, SPARK_OPTS, a pod template beside it, and the launcher of an image made for it."""
-
-    @pytest.fixture(scope="class")
-    def launched(self, spark: Deployed) -> Iterator[str]:
-        kernel_id = start(spark, RUN_SPEC, f"{SMALL} --num-executors 1", KERNEL_USERNAME="bob", **FEW_CPUS)
-        yield kernel_id
-        spark.rest.shut_down(kernel_id)
-        eventually(lambda: left_of(spark, kernel_id) == set(), SPARK_SECONDS)
 
     def test_the_launchers_session_gets_results_from_executors(self, spark: Deployed, launched: str) -> None:
         assert result(run(spark, launched, SHUFFLE)) == "499500"

@@ -12,7 +12,7 @@ from support.launchers import seal, server_listener
 from wire_messages import accepts_or_explains, damaged, json_objects, json_values
 
 from enterprise_gateway.agent.unseal import make_unseal
-from enterprise_gateway.backends.kubernetes.report_key import make_report_key
+from enterprise_gateway.backends.report_key import make_report_key
 from enterprise_gateway.core.records import ConnectionInfo
 from enterprise_gateway.errors import ProtocolError
 from enterprise_gateway.wire.launcher import MAX_REPORT, LauncherReport, decode_report, encode_signal

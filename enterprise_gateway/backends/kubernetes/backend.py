@@ -26,9 +26,9 @@ from enterprise_gateway.backends.kubernetes.observe import END_ANNOTATION, Obser
 from enterprise_gateway.backends.kubernetes.paths import KERNEL_PODS, POD_EVENTS, events_path, pod_path, pods_path
 from enterprise_gateway.backends.kubernetes.plan import Planner
 from enterprise_gateway.backends.kubernetes.pod import RECORD_ANNOTATION
-from enterprise_gateway.backends.kubernetes.report_key import make_report_key
 from enterprise_gateway.backends.kubernetes.starts import ORDER_SECONDS, PodStarts
 from enterprise_gateway.backends.kubernetes.view import KernelView, is_newer, kernel_id_of
+from enterprise_gateway.backends.report_key import make_report_key
 from enterprise_gateway.core.records import EndReport, KernelRecord, ObservedKernel, Phase
 from enterprise_gateway.errors import BackendUnavailable, KernelNotFound
 

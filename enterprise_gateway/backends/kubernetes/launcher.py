@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from enterprise_gateway.core import pods
-from enterprise_gateway.core.launch import render_argv
+from enterprise_gateway.core.launch import is_launch_command, render_argv
 from enterprise_gateway.errors import StartFailed
 
 STOCK_SCRIPT: Final = "launch_kubernetes.py"
@@ -35,7 +35,6 @@ _REPORTING: Final = {
 }
 REPORTING_ARGUMENTS: Final = {"response_address": _RESPONSE_ADDRESS, "port_range": _ANY_PORT}
 """Values for the names in braces that a launcher's arguments have."""
-_LAUNCH_MARK = "{response_address}"
 _PREFIX = "RemoteProcessProxy."
 _INIT_MODE = "spark-context-initialization-mode"
 _CLASS_NAME = "kernel-class-name"
@@ -95,9 +94,9 @@ def read_launch_command(
                 return KernelCommand(command, templates)
             spec_name = posixpath.basename(posixpath.dirname(folder))
             return KernelCommand((BOOTSTRAP,), templates, _REPORTING | _stock_variables(options, spec_name))
-    if any(_LAUNCH_MARK in argument for argument in argv):
+    if is_launch_command(argv):
         raise StartFailed(
-            f"argv of the kernel spec is a launch command ({argv[0]} … {_LAUNCH_MARK}), "
+            f"argv of the kernel spec is a launch command ({argv[0]} … {{response_address}}), "
             f"and what it starts could have no agent in its pod. {_instead(_PYTHON)}, "
             "or leave process_proxy out, which has the command run beside the gateway"
         )

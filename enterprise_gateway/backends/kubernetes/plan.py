@@ -27,12 +27,11 @@ from enterprise_gateway.backends.kubernetes.spark_submit import (
     ENTRYPOINT,
     SUBMITTERS_OWN,
     Submission,
-    is_launcher,
     is_submission,
     make_submission,
 )
 from enterprise_gateway.backends.kubernetes.template import read_template, template_variables
-from enterprise_gateway.core.launch import render_argv
+from enterprise_gateway.core.launch import is_launch_command, render_argv
 from enterprise_gateway.core.pods import CONNECTION_PATH
 from enterprise_gateway.core.records import KernelRecord
 from enterprise_gateway.errors import StartFailed
@@ -176,7 +175,7 @@ def _command(launch: Launch) -> KernelCommand:
     [script] = render_argv(launch.argv[:1], launch.namespace, launch.argv[0])
     folder = posixpath.join(posixpath.dirname(posixpath.dirname(script)), "scripts")
     templates = tuple(posixpath.join(folder, name) for name in TEMPLATE_NAMES)
-    return KernelCommand((ENTRYPOINT,), templates, {} if is_launcher(launch.argv) else None)
+    return KernelCommand((ENTRYPOINT,), templates, {} if is_launch_command(launch.argv) else None)
 
 
 def _decided(parameters: PodParameters, pod_name: str) -> dict[str, str]:

@@ -23,14 +23,15 @@ from enterprise_gateway.backends.kubernetes.names import label_value
 from enterprise_gateway.backends.kubernetes.objects import Metadata
 from enterprise_gateway.backends.kubernetes.own_volumes import agent_mounts, kernel_mounts, own_volumes
 from enterprise_gateway.backends.kubernetes.parameters import PodParameters
-from enterprise_gateway.backends.kubernetes.report_key import ReportKey
 from enterprise_gateway.backends.kubernetes.spark_submit import Submission
+from enterprise_gateway.backends.report_key import ReportKey
 from enterprise_gateway.core import pods
-from enterprise_gateway.core.agents import AgentConfig, AgentRules, KernelProcessConfig
+from enterprise_gateway.core.agents import AgentConfig, AgentRules, KernelProcessConfig, LauncherConfig
 from enterprise_gateway.core.launch import render_argv
 from enterprise_gateway.core.records import ConnectionInfo, KernelRecord
 from enterprise_gateway.core.tls import make_identity
 from enterprise_gateway.errors import StartFailed
+from enterprise_gateway.wire.launcher import LOOPBACK
 
 KERNEL_CONTAINER: Final = "kernel"
 AGENT_CONTAINER: Final = "agent"
@@ -378,8 +379,12 @@ def _agent_config(plan: PodPlan) -> pods.PodAgentConfig:
             process=process,
             # The cluster knows this pod, so no kernel in one is ever an orphan.
             rules=replace(launch.rules, cull=replace(launch.rules.cull, orphan_timeout=0.0)),
+            launcher=_launcher(plan.report_key) if plan.report_key else None,
         ),
         home=plan.home,
         pod_name=plan.pod_name,
-        launcher=pods.LauncherConfig(private_key=plan.report_key.private.reveal()) if plan.report_key else None,
     )
+
+
+def _launcher(key: ReportKey) -> LauncherConfig:
+    return LauncherConfig(private_key=key.private.reveal(), host=LOOPBACK, port=pods.RESPONSE_PORT)

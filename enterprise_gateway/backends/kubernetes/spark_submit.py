@@ -61,7 +61,6 @@ _APPLICATIONS: Final = {
 _FLAGS = frozenset({"--verbose", "-v", "--supervise"})
 _SHORT = {"-c": "--conf"}
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-_LAUNCH_MARK = "{response_address}"
 _LAUNCHER_NEEDS = {"kernel-id": "{kernel_id}", "public-key": "{public_key}"}
 
 _CLIENTS_OPTIONS: Final = {
@@ -126,11 +125,6 @@ def is_submission(argv: Sequence[str], spec_env: Mapping[str, str]) -> bool:
     """Whether a kernel spec has Spark make the pod."""
     name = posixpath.basename(argv[0])
     return name == _PROGRAM or (name == _RUN_SCRIPT and "k8s://" in spec_env.get("SPARK_OPTS", ""))
-
-
-def is_launcher(argv: Sequence[str]) -> bool:
-    """Whether the driver runs a launcher of EG's, which reports."""
-    return any(_LAUNCH_MARK in word for word in argv)
 
 
 def make_submission(

@@ -24,9 +24,10 @@ from enterprise_gateway.backends.local import processes
 from enterprise_gateway.backends.local.folder import AGENT_LOG, AGENT_PID, KERNEL_LOG, KERNEL_PID, StateFolder
 from enterprise_gateway.backends.local.nursery import Nursery
 from enterprise_gateway.backends.local.ports import free_ports
+from enterprise_gateway.backends.report_key import ReportKey, make_report_key
 from enterprise_gateway.config.ports import PortRange
-from enterprise_gateway.core.agents import AgentConfig, KernelProcessConfig
-from enterprise_gateway.core.launch import render_argv
+from enterprise_gateway.core.agents import AgentConfig, KernelProcessConfig, LauncherConfig
+from enterprise_gateway.core.launch import is_launch_command, render_argv
 from enterprise_gateway.core.records import (
     ConnectionInfo,
     KernelRecord,
@@ -35,6 +36,7 @@ from enterprise_gateway.core.records import (
     UnixEndpoint,
 )
 from enterprise_gateway.errors import BackendUnavailable, KernelNotFound, StartFailed
+from enterprise_gateway.wire.launcher import LOOPBACK
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +51,17 @@ PORTS_PER_KERNEL = 5
 class LocalBackend:
     """The `Backend` of one machine."""
 
-    def __init__(self, folder: StateFolder, nursery: Nursery, port_range: PortRange, retention: float) -> None:
+    def __init__(
+        self,
+        folder: StateFolder,
+        nursery: Nursery,
+        port_range: PortRange,
+        retention: float,
+        response_ip: str = LOOPBACK,
+    ) -> None:
+        """`response_ip` is this machine's address for launchers, which report to it from where they are."""
         self._folder = folder
+        self._response_ip = response_ip
         self._port_range = port_range
         self._retention = retention
         """Seconds the reason of an end stays readable."""
@@ -113,7 +124,8 @@ class LocalBackend:
             admit(each.record for each in self._kernels.values() if each.phase is not Phase.ENDED)
         self._starting.add(kernel_id)
         try:
-            config = self._agent_config(record, launch)
+            key = await asyncio.to_thread(make_report_key) if is_launch_command(launch.argv) else None
+            config = self._agent_config(record, launch, key)
             if not self._folder.claim(record, config):
                 return False
             await self._fork(config)
@@ -158,10 +170,11 @@ class LocalBackend:
             raise KernelNotFound(kernel_id)
         return self._folder.log_tail(kernel_id, KERNEL_LOG) or self._folder.log_tail(kernel_id, AGENT_LOG)
 
-    def _agent_config(self, record: KernelRecord, launch: Launch) -> AgentConfig:
+    def _agent_config(self, record: KernelRecord, launch: Launch, key: ReportKey | None) -> AgentConfig:
         kernel_id = record.kernel_id
         taken = {port for ports in self._ports.values() for port in ports}
-        ports = tuple(free_ports(PORTS_PER_KERNEL, self._port_range_of(launch), taken))
+        port_range = self._port_range_of(launch)
+        ports = tuple(free_ports(PORTS_PER_KERNEL, port_range, taken))
         self._ports[kernel_id] = ports
         shell, iopub, stdin, control, heartbeat = ports
         connection = ConnectionInfo(
@@ -174,6 +187,15 @@ class LocalBackend:
             kernel_name=record.spec_name,
         )
         namespace = launch.namespace | {"connection_file": str(self._folder.connection_file(kernel_id))}
+        launcher = None
+        if key is not None:
+            # Its kernel has ports of its own choice, so that one of these is free.
+            launcher = LauncherConfig(private_key=key.private.reveal(), host=self._response_ip, port=shell)
+            namespace |= {
+                "response_address": f"{self._response_ip}:{shell}",
+                "public_key": key.public,
+                "port_range": str(port_range),
+            }
         return AgentConfig(
             kernel_id=kernel_id,
             token=launch.secrets.token.reveal(),
@@ -185,6 +207,7 @@ class LocalBackend:
                 interrupt_mode=launch.interrupt_mode,
             ),
             rules=launch.rules,
+            launcher=launcher,
         )
 
     def _port_range_of(self, launch: Launch) -> PortRange:

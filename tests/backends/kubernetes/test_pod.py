@@ -25,7 +25,7 @@ from enterprise_gateway.backends.kubernetes.pod import (
     make_secret,
     read_supervisor,
 )
-from enterprise_gateway.backends.kubernetes.report_key import make_report_key
+from enterprise_gateway.backends.report_key import make_report_key
 from enterprise_gateway.backends.kubernetes.template import read_template, template_variables
 from enterprise_gateway.core.agents import AgentRules
 from enterprise_gateway.core.pods import PodAgentConfig

@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 from typing import NamedTuple
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from enterprise_gateway.core.secret import Secret
 
 _BITS = 2048
@@ -25,6 +22,10 @@ class ReportKey(NamedTuple):
 
 def make_report_key() -> ReportKey:
     """A new one. Takes some 40 ms, at times 120, without Python's lock: for a thread, not for an event loop."""
+    # Most gateways never need it, and it takes its time.
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
+
     key = rsa.generate_private_key(_EXPONENT, _BITS)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
