@@ -12,6 +12,7 @@ from benchmarks import processes
 from benchmarks.bench import IPYKERNEL, NULL, Client, peer_of
 from benchmarks.cluster_bench import ARGV, ClusterBench
 from benchmarks.cluster_spark import spark
+from benchmarks.cluster_spark_submit import spark_submit
 from benchmarks.report import Row
 from benchmarks.rows import traffic
 
@@ -118,5 +119,6 @@ MEASUREMENTS: dict[str, Callable[[ClusterBench], list[Row]]] = {
     "display": traffic.display,
     "failover": failover,
     "spark": spark,
+    "spark-submit": spark_submit,
 }
 """In the order of a run."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from backend_parts import (
     DEADLINE,
+    SWEEP,
     Replica,
     add_kernel,
     end_pod,
@@ -33,7 +34,8 @@ async def test_while_the_api_server_is_away_kernels_stay_and_changes_are_refused
     fake: FakeApi, one: Replica, kernel_id: str
 ) -> None:
     ended = new_record(new_id())
-    end_pod(fake, add_kernel(fake, ended), when=time.time() - 599.8)  # to be swept in a moment
+    due = time.time() + 3.0
+    end_pod(fake, add_kernel(fake, ended), when=due - 600.0)  # to be swept while nobody answers
     await in_step(fake, one)
     await fake.refuse()
     before = view(one)
@@ -134,12 +136,13 @@ async def test_the_log_tells_changes_of_contact_and_no_secret(
 ) -> None:
     caplog.set_level("DEBUG", "enterprise_gateway")
     ended = new_record(new_id())
-    end_pod(fake, add_kernel(fake, ended), when=time.time() - 599.8)  # to be swept in a moment
+    due = time.time() + 3.0
+    end_pod(fake, add_kernel(fake, ended), when=due - 600.0)  # to be swept while nobody answers
     await in_step(fake, one)
     caplog.clear()
     await fake.refuse()
     await until(lambda: caplog.text.count("Lost track of") == 2)
-    await asyncio.sleep(1.0)  # some retries and many sweeps
+    await until(lambda: time.time() > due + 4 * SWEEP)  # some retries and many sweeps
     await fake.accept()
     await until(lambda: caplog.text.count("Back on track") == 2)
     for _ in range(20):
