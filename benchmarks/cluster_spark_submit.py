@@ -34,7 +34,7 @@ BARE = {
     "spark.kubernetes.authenticate.executor.serviceAccountName": "default",
     "spark.kubernetes.executor.label.component": "worker",
     "spark.kubernetes.driver.podTemplateFile": "/tmp/driver.json",
-    "spark.kubernetes.executor.podTemplateFile": "/tmp/driver.json",
+    "spark.kubernetes.executor.podTemplateFile": "/tmp/executor.json",
     "spark.kubernetes.driver.request.cores": "100m",
     "spark.driver.memory": "640m",
     "spark.driver.memoryOverhead": "384m",
@@ -52,9 +52,11 @@ pod = {"apiVersion": "v1", "kind": "Pod", "spec": {
     "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [{"name": "any", "securityContext": security}]}}
 json.dump(pod, open("/tmp/driver.json", "w"))
+pod["spec"]["automountServiceAccountToken"] = False
+json.dump(pod, open("/tmp/executor.json", "w"))
 print(timeit.__file__)
 """
-"""Writes a template that passes Pod Security; tells where there is a script that runs the code it is given."""
+"""Writes templates that pass Pod Security; tells where there is a script that runs the code it is given."""
 MANY = 4
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.channels import Channels
@@ -12,6 +14,7 @@ from support.cluster import Namespace
 from support.deployed import Deployed
 from support.rest import answer_of
 from support.spark import (
+    ENDLESS,
     NO_JOBS,
     SHUFFLE,
     SMALL,
@@ -32,6 +35,7 @@ pytestmark = pytest.mark.cluster
 
 SPEC = "spark_python_kubernetes_cluster"
 RUN_SPEC = "spark_python_run"
+INTERRUPTS = 10
 FEW_CPUS = {"KERNEL_CPUS": "100m"}
 """Else a driver asks for a whole one."""
 PROCESSES = (
@@ -145,13 +149,25 @@ class TestRunScript:
         assert result(run(spark, launched, "import os; print(os.environ['FROM_TEMPLATE'])")) == "of bob"
         assert spark.namespace.kernel_pod(launched)["metadata"]["labels"]["team"] == "bob"
 
-    def test_an_interrupt_keeps_state_and_a_restart_clears_it(self, spark: Deployed, launched: str) -> None:
+    def test_interrupts_keep_state_and_a_restart_clears_it(self, spark: Deployed, launched: str) -> None:
         result(run(spark, launched, "kept = 1"))
-        assert interrupted(spark, launched)["status"] == "error"
+        assert self.interrupted_in_the_end(spark, launched)["status"] == "error"
         assert result(run(spark, launched, f"{NO_JOBS}\nprint(kept)")).split() == ["none", "1"]
         answer_of(spark.rest.post(f"/api/kernels/{launched}/restart"))
         assert run(spark, launched, "kept").reply["ename"] == "NameError"
         assert result(run(spark, launched, SHUFFLE)) == "499500"
+
+    def interrupted_in_the_end(self, spark: Deployed, launched: str) -> dict[str, Any]:
+        """The launcher sends two signals at once, and a job may miss both: a user asks again."""
+        with Channels.of(spark, launched, deadline=SPARK_SECONDS) as channels:
+            request = channels.send_code(ENDLESS)
+            channels.recv_until(lambda message: "a job runs" in message["content"].get("text", ""))
+            for _ in range(INTERRUPTS):
+                spark.rest.post(f"/api/kernels/{launched}/interrupt")
+                with contextlib.suppress(AssertionError):
+                    eventually(lambda: state(spark, launched) == "idle", 5.0)
+                    break
+            return channels.recv_execution(request).reply
 
 
 class TestTrouble:
@@ -183,3 +199,12 @@ class TestTrouble:
         answer = spark.rest.post("/api/kernels", json={"name": SPEC, "env": {"KERNEL_EXTRA_SPARK_OPTS": options}})
         assert answer.status_code == 403
         assert "spark.kubernetes.driver.secrets.enterprise-gateway" in json.dumps(answer.json())
+
+
+def test_a_culled_kernel_leaves_nothing(spark: Deployed) -> None:
+    spark.set_env(EG_CULL_IDLE_TIMEOUT="15", EG_CULL_CONNECTED="True")
+    kernel_id = start(spark, SPEC, **FEW_CPUS)
+    assert result(run(spark, kernel_id, SHUFFLE)) == "499500"
+    assert left_of(spark, kernel_id)
+    eventually(lambda: left_of(spark, kernel_id) == set(), SPARK_SECONDS)
+    assert "culled" in json.dumps(spark.rest.get(f"/api/kernels/{kernel_id}").json())
