@@ -14,7 +14,11 @@ from support.deployed import Deployed, render
 pytestmark = pytest.mark.cluster
 
 ETC = Path(__file__).parents[2] / "etc"
-FOLDERS = (ETC / "kubernetes", *sorted((ETC / "kubernetes-overlays").iterdir()), Path(__file__).parent)
+HERE = Path(__file__).parent
+FOLDERS = (
+    *(ETC / "kubernetes", *sorted((ETC / "kubernetes-overlays").iterdir())),
+    *(HERE, HERE / "spark", HERE / "spark_submit"),
+)
 
 RIGHTS = {
     ("pods", "get"), ("pods", "list"), ("pods", "watch"), ("pods", "create"), ("pods", "patch"), ("pods", "delete"),
