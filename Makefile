@@ -18,8 +18,10 @@ BUILD_ARGS = -f $(or $(3),etc/docker)/$(1)/Dockerfile $(if $(BASE),--build-arg B
 ON_SPARK = --build-arg SPARK=$(HUB)/kernel-spark-py:$(TAG)
 build_image = $(if $(CLUSTER),$(CLUSTER) image $(2) . $(BUILD_ARGS),$(BUILDER) -t $(2) $(BUILD_ARGS) .)
 
+EG_CLIENT = $(VENV)/share/enterprise-gateway-3
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser cluster-test check docs bench bench-cluster bdist kernelspecs images docker-images-kubernetes test-images lock clean
+.PHONY: help run test test-browser cluster-test check docs bench bench-cluster bdist kernelspecs image-puller images docker-images-kubernetes test-images lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 28
@@ -27,14 +29,14 @@ help:  ## this list
 run: $(VENV)/.run  ## the gateway on 127.0.0.1:8888 with local kernels
 	exec $(BIN)/jupyter-enterprisegateway
 
-test: $(VENV)/.dev  ## all tests that need neither a cluster nor a browser
+test: $(VENV)/.dev $(EG_CLIENT)  ## all tests that need neither a cluster nor a browser
 	$(BIN)/pytest
 
 test-browser: $(VENV)/.dev $(VENV)/.browser  ## JupyterLab in a real browser; installs chromium where it is missing
 	.ci/install-browser
 	$(BIN)/pytest -m browser tests/browser
 
-cluster-test: $(VENV)/.dev $(if $(CLUSTER),images test-images)  ## tests on the cluster of KUBECONFIG, which must have the images
+cluster-test: $(VENV)/.dev $(EG_CLIENT) $(if $(CLUSTER),images test-images)  ## tests on the cluster of KUBECONFIG, which must have the images
 	CLUSTER_COMMAND=$(CLUSTER) $(BIN)/pytest -m cluster tests/cluster
 
 check: $(VENV)/.dev  ## style, types, imports between floors, documentation
@@ -61,6 +63,12 @@ kernelspecs: $(VENV)/.dev  ## a tarball in dist/ to unpack where Jupyter looks f
 	mkdir -p dist
 	tar --create --gzip --owner=0 --group=0 --directory etc/kernelspecs \
 	  --file dist/jupyter_enterprise_gateway_kernelspecs-$$($(BIN)/python -c 'import enterprise_gateway as it; print(it.__version__)').tar.gz .
+
+image-puller: $(VENV)/.dev  ## the DaemonSet in etc/kubernetes/image-puller, for the kernel specs of this source
+	mkdir -p $(VENV)/specs && ln -sfn $(abspath etc/kernelspecs) $(VENV)/specs/kernels
+	HOME=$(abspath $(VENV)) JUPYTER_PATH=$(abspath $(VENV)/specs) EG_KERNEL_IMAGE=$(HUB)/kernel-py:$(TAG) \
+	  EG_AGENT_IMAGE=$(HUB)/enterprise-gateway:$(TAG) $(BIN)/jupyter-enterprisegateway images --daemonset \
+	  >etc/kubernetes/image-puller/image-puller.yaml
 
 images docker-images-kubernetes:  ## images of the gateway and of kernels, by docker or buildah
 	$(call build_image,gateway,$(HUB)/enterprise-gateway:$(TAG))
@@ -89,6 +97,10 @@ clean:  ## everything made here
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
+
+$(EG_CLIENT): $(LOCK)/enterprise-gateway-3.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $@ -r $<
+	touch $@
 
 $(VENV)/.%: $(LOCK)/%.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<

@@ -1,7 +1,7 @@
 """The command `jupyter enterprisegateway`.
 
-`application` is the command itself. Subcommands (`kernel_commands`) lie in modules beside it, are named in
-`EnterpriseGatewayApp.subcommands`, and are imported only when they are asked for.
+`application` is the command itself. Subcommands (`kernel_commands`, `images_command`) lie in modules beside it, are
+named in `EnterpriseGatewayApp.subcommands`, and are imported only when they are asked for.
 """
 
 from __future__ import annotations

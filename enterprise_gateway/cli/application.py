@@ -47,6 +47,7 @@ _SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("enterprise_gateway.cli.kernel_commands.StopCommand", "End kernels."),
     "logs": ("enterprise_gateway.cli.kernel_commands.LogsCommand", "Show what a kernel's process wrote."),
     "why": ("enterprise_gateway.cli.kernel_commands.WhyCommand", "Tell everything known of a kernel."),
+    "images": ("enterprise_gateway.cli.images_command.ImagesCommand", "Show the images that kernel specs name."),
 }
 """Names, and for each the import path of its application class and a line of help."""
 
