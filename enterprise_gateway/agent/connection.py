@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple, Protocol, cast
 
 from enterprise_gateway.errors import ProtocolError
@@ -58,12 +58,17 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, handler: Handler, upgrade: Upgrade, websocket_path: str, count: Callable[[int], None]) -> None:
-        """`count` is told 1 when the connection is made, which a failed TLS handshake prevents, and -1 at its end."""
+    def __init__(
+        self, handler: Handler, upgrade: Upgrade, upgrade_paths: Collection[str], count: Callable[[int], None]
+    ) -> None:
+        """Requests for `upgrade_paths` are for `upgrade`, others for `handler`.
+
+        `count` is told 1 when the connection is made, which a failed TLS handshake prevents, and -1 at its end.
+        """
         self._count = count
         self._handler = handler
         self._upgrade = upgrade
-        self._websocket_path = websocket_path
+        self._upgrade_paths = upgrade_paths
         self._buffer = bytearray()
         self._answering: asyncio.Task[None] | None = None
         self._upgraded: Upgraded | None = None
@@ -107,7 +112,7 @@ class Connection(asyncio.Protocol):
             return
         if request is None:
             return
-        if request.head.target.partition("?")[0] == self._websocket_path:
+        if request.head.target.partition("?")[0] in self._upgrade_paths:
             self._take_over(request.head)
             return
         self._answering = asyncio.get_running_loop().create_task(self._answer(request), name="answer")

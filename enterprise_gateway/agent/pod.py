@@ -49,7 +49,7 @@ async def _run(config: PodAgentConfig, root: Path, port: int, host: str) -> None
     async def listen() -> asyncio.Server:
         loop = asyncio.get_running_loop()
         context = _tls_context(secrets / pods.TLS_FILE)
-        return await loop.create_server(Routes(kernel).connection, sock=listener, ssl=context)
+        return await loop.create_server(Routes(kernel, pods.SPARK_UI_PORT).connection, sock=listener, ssl=context)
 
     try:
         await attend(kernel, listen, "its pod is being deleted")

@@ -12,6 +12,7 @@ import msgspec
 
 from enterprise_gateway.agent.connection import Connection, Request, Response, Upgraded
 from enterprise_gateway.agent.kernel import Kernel
+from enterprise_gateway.agent.tunnel import Tunnel
 from enterprise_gateway.agent.websocket import KernelWebSocket
 from enterprise_gateway.core import agents
 from enterprise_gateway.errors import ProtocolError
@@ -32,8 +33,10 @@ _CLOSE_CODE = re.compile(r"[1-4][0-9]{3}")
 class Routes:
     """The agent's HTTP interface: `core.agents` names the paths."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, spark_ui_port: int | None = None) -> None:
+        """`spark_ui_port` is on a loopback that no other kernel shares; without one there is no way to the Spark UI."""
         self._kernel = kernel
+        self._spark_ui_port = spark_ui_port
         self._token = kernel.config.token.encode()
         self._posts = {
             agents.INTERRUPT_PATH: self._interrupt,
@@ -45,7 +48,7 @@ class Routes:
 
     def connection(self) -> Connection:
         """A protocol object for a new connection."""
-        return Connection(self.answer, self.upgrade, agents.CHANNELS_PATH, self._visit)
+        return Connection(self.answer, self.upgrade, (agents.CHANNELS_PATH, agents.SPARK_UI_PATH), self._visit)
 
     def _visit(self, change: int) -> None:
         self._kernel.visitors += change
@@ -67,14 +70,18 @@ class Routes:
         return await post(query)
 
     def upgrade(self, connection: Connection, head: RequestHead) -> tuple[bytes, Upgraded] | Response:
-        """Open a client's websocket."""
+        """Open a client's websocket, or a tunnel to the Spark UI."""
         if not self._authentic(head):
             return _message(401, "this agent needs its kernel's token")
+        self._kernel.last_gateway = time.time()
+        if head.target == agents.SPARK_UI_PATH:
+            if self._spark_ui_port is None:
+                return _message(404, "this kernel shares its loopback with others")
+            return b"", Tunnel(connection, self._spark_ui_port)
         try:
             answer, subprotocol = handshake_response(head, [v1.SUBPROTOCOL])
         except ProtocolError as error:
             return _message(400, error.message)
-        self._kernel.last_gateway = time.time()
         query = parse_qs(urlsplit(head.target).query)
         socket = KernelWebSocket(self._kernel, connection, subprotocol, via=head.get(agents.VIA_HEADER) or "")
         connection.transport.write(answer)

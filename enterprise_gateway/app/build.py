@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from enterprise_gateway.backends.base import Backend
 from enterprise_gateway.backends.local.backend import LocalBackend
@@ -34,6 +35,7 @@ from enterprise_gateway.web.api import Api
 from enterprise_gateway.web.channels import ChannelsRoute
 from enterprise_gateway.web.identity import Guard
 from enterprise_gateway.web.server import HttpRules
+from enterprise_gateway.web.spark_ui import SparkUiRoute
 from enterprise_gateway.wire.launcher import LOOPBACK
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Gateway:
 
     api: Api
     channels: ChannelsRoute
+    spark_ui: SparkUiRoute
     guard: Guard
     kernels: KernelManager
     announce: Announce | None
@@ -104,10 +107,12 @@ async def build_gateway(settings: Settings, environ: Mapping[str, str], replica:
     token, fresh = _access_token(settings, shared_token)
     kernels = KernelManager(backends, catalog, start_rules(settings), keys, environ)
     channels = ChannelsRoute(kernels.registry, kernels.agents, replica)
+    public_path = urlsplit(settings.public_url).path if settings.public_url else settings.base_url
+    spark_ui = SparkUiRoute(kernels.registry, public_path)
     api = Api(kernels, settings.base_url, list_kernels=settings.list_kernels)
     tokens = read_tokens(settings, token)
     guard = Guard(tokens, settings.allow_origin, settings.authorized_origin, is_loopback(settings.ip))
-    return Gateway(api, channels, guard, kernels, announce, replica, token, fresh)
+    return Gateway(api, channels, spark_ui, guard, kernels, announce, replica, token, fresh)
 
 
 def chosen_backends(settings: Settings) -> tuple[str, ...]:
@@ -194,6 +199,7 @@ def start_rules(settings: Settings) -> StartRules:
             ping_interval=settings.ws_ping_interval,
             linger=settings.reason_retention,
         ),
+        public_url=settings.public_url,
     )
 
 

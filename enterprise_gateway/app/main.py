@@ -71,7 +71,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], configuration: 
         registry = gateway.kernels.registry
         if gateway.announce is not None and ports.agents is not None:
             await sites.serve(make_hello_app(registry, gateway.announce), ports.agents)
-        app = make_app(gateway.api, gateway.channels, gateway.guard, http_rules(settings))
+        app = make_app(gateway.api, gateway.channels, gateway.spark_ui, gateway.guard, http_rules(settings))
         await sites.serve(app, ports.api, ports.context)
         await sites.serve(make_operations_app(registry, draining.is_set), ports.operations)
         log.info("Operations endpoint is available at %s", _url("http", settings.ops_ip, ports.operations))

@@ -21,6 +21,7 @@ _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _NOTHING = frozenset({"", "none", "null"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE | re.ASCII)
 _UNITS = {
     "": 1, "b": 1,
@@ -122,6 +123,13 @@ def _parse_base_url(value: Any) -> str:
     if re.search(r"[\s?#]", path):
         raise ValueError
     return f"/{path}"
+
+
+def _parse_url(value: Any) -> str:
+    url = _parse_text(value).strip().rstrip("/")
+    if url and not _URL.fullmatch(url):
+        raise ValueError
+    return url
 
 
 def _items(value: Any) -> list[str]:
@@ -230,6 +238,7 @@ CREDENTIAL = Kind("text", "text on one line", _parse_credential, takes_empty=Tru
 """None means that nobody said; empty means none is wanted."""
 KERNEL_NAME = Kind("name", "the name of a kernel spec", lambda value: _parse_text(value) or "python3")
 BASE_URL = Kind("path", "the path part of a URL, such as /gateway", _parse_base_url)
+URL = Kind("URL", "an address such as https://host/gateway", _parse_url, takes_empty=True)
 NAMES = Kind("names", "names separated by commas", _parse_names, list, takes_empty=True)
 USERS = Kind("names", "user names separated by commas", _parse_users, sorted, takes_empty=True)
 """Empty text is the set of the empty name, which nobody has: as with EG it allows, or denies, no one."""

@@ -52,6 +52,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         kinds.BASE_URL, Group.LISTEN, ("EG_BASE_URL", "KG_BASE_URL"),
         "Path under which everything is served.",
     )] = "/"
+    public_url: Annotated[str, Option(
+        kinds.URL, Group.LISTEN, ("EG_PUBLIC_URL",),
+        "Address at which browsers reach the gateway, with its base URL. With it, Spark notebooks show a link to their "
+        "Spark UI.",
+    )] = ""
     trust_xheaders: Annotated[bool, Option(
         kinds.BOOLEAN, Group.LISTEN, ("EG_TRUST_XHEADERS", "KG_TRUST_XHEADERS"),
         "Whether X-Real-IP and X-Forwarded-* name the client. Only for a gateway that a proxy alone can "

@@ -86,6 +86,8 @@ SHUTDOWN_PATH = "/shutdown"
 CLOSE_PATH = "/close"
 TELL_PATH = "/tell"
 CHANNELS_PATH = "/channels"
+SPARK_UI_PATH = "/spark-ui"
+"""Where a gateway gets a tunnel to the port of the kernel's Spark UI."""
 
 VIA_HEADER = "X-Gateway-Replica"
 """On a websocket handshake: which replica carries it, so that replica can have it closed politely."""

@@ -9,6 +9,7 @@ import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from enterprise_gateway.core.records import KernelRecord
 from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.errors import ConfigError
 
@@ -68,6 +69,10 @@ class MasterKeys:
             tls_seed=Secret(_derive(master, kernel_id, "agent tls")),
         )
 
+    def spark_ui_capability(self, record: KernelRecord) -> Secret:
+        """What lets its holder see the Spark UI of this kernel, and of no later one that is given the same id."""
+        return Secret(_derive(self._keys[record.key_id], f"{record.kernel_id}/{record.created!r}", "spark ui"))
+
     def __repr__(self) -> str:
         return f"<MasterKeys {', '.join(self._keys)}>"
 
@@ -78,6 +83,6 @@ def key_id(key: bytes) -> str:
 
 
 @functools.lru_cache(maxsize=8192)
-def _derive(master: bytes, kernel_id: str, purpose: str) -> str:
-    info = f"jupyter enterprise gateway/{purpose}/{kernel_id}".encode()
+def _derive(master: bytes, kernel: str, purpose: str) -> str:
+    info = f"jupyter enterprise gateway/{purpose}/{kernel}".encode()
     return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(master).hex()

@@ -38,6 +38,9 @@ TERMINATION_LOG = "/dev/termination-log"
 RESPONSE_PORT = 8877
 """Where, on the pod's loopback, the agent of a launcher's kernel takes the launcher's reports."""
 
+SPARK_UI_PORT = 4040
+"""Where, on the pod's loopback, a kernel that is a Spark driver has its UI."""
+
 POD_IP_VARIABLE = "POD_IP"
 """The agent's environment variable with the pod's address (from the downward API)."""
 POD_NAME_VARIABLE = "POD_NAME"

@@ -31,6 +31,8 @@ class StartRules(msgspec.Struct, frozen=True, kw_only=True):
     root_dir: str
     """Kernels begin in this folder, or below it where a `path` says so."""
     agent: AgentRules
+    public_url: str = ""
+    """Where browsers reach the gateway, base URL included; empty when nobody has said."""
 
     @property
     def limited(self) -> bool:

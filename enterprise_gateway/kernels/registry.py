@@ -86,10 +86,12 @@ class Registry:
         Raises:
             KernelUnresponsive: the master key they come from is no longer among the keys.
         """
-        keys = self._keys[record.backend]
-        if not keys.knows(record.key_id):
-            raise KernelUnresponsive(f"The master key {record.key_id} of this kernel is no longer among the keys")
-        return keys.secrets(record.key_id, record.kernel_id)
+        return self._keys_of(record).secrets(record.key_id, record.kernel_id)
+
+    def spark_ui_path(self, record: KernelRecord) -> str:
+        """Where, below the base URL, a browser without credentials finds the kernel's Spark UI. Raises as `secrets`."""
+        capability = self._keys_of(record).spark_ui_capability(record)
+        return f"/api/kernels/{record.kernel_id}/spark-ui/~{capability.reveal()}/"
 
     def newest_key_id(self, backend: str) -> str:
         """The master key for new kernels of a backend."""
@@ -120,6 +122,12 @@ class Registry:
     async def changed(self, observed: ObservedKernel) -> None:
         """Wait for news about a kernel from its backend."""
         await self.backend_of(observed).changed(observed.record.kernel_id)
+
+    def _keys_of(self, record: KernelRecord) -> MasterKeys:
+        keys = self._keys[record.backend]
+        if not keys.knows(record.key_id):
+            raise KernelUnresponsive(f"The master key {record.key_id} of this kernel is no longer among the keys")
+        return keys
 
     def __repr__(self) -> str:
         return f"<Registry {', '.join(self.backends)}>"

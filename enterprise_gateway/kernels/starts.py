@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 NEWS_SECONDS = 2.0
 """How long the backend is given to notice that an agent has gone before that agent is asked again."""
+SPARK_UI_VARIABLE = "SPARK_UI_URL"
+"""What a kernel in a pod finds the address of its Spark UI in; it opens the UI without further credentials."""
 FIRST_PAUSE = 0.05
 """Seconds before an agent that does not answer is asked again for the first time."""
 
@@ -64,7 +66,7 @@ class _Start:
         return KernelRecord(
             kernel_id=self.kernel_id,
             spec_name=self.spec.name,
-            backend=self.spec.placement.backend,
+            backend=self.spec.placement.served_by,
             owner=self.owner,
             username=self.username,
             created=now,
@@ -73,7 +75,13 @@ class _Start:
         )
 
     def launch(
-        self, record: KernelRecord, environ: Mapping[str, str], secrets: KernelSecrets, *, same_machine: bool
+        self,
+        record: KernelRecord,
+        environ: Mapping[str, str],
+        secrets: KernelSecrets,
+        spark_ui: str,
+        *,
+        same_machine: bool,
     ) -> Launch:
         sources = EnvironmentSources(
             gateway=environ,
@@ -89,7 +97,7 @@ class _Start:
         return Launch(
             argv=self.spec.argv,
             namespace={"kernel_id": self.kernel_id, "resource_dir": self.spec.resource_dir},
-            env=build_environment(sources),
+            env=build_environment(sources) | ({SPARK_UI_VARIABLE: spark_ui} if spark_ui else {}),
             cwd=existing_directory(self.rules.root_dir, self.path, wanted) if same_machine else "",
             interrupt_mode=self.spec.interrupt_mode.value,
             config=self.spec.placement.config,
@@ -135,7 +143,7 @@ class Starter:
         decision = may_use(spec, username, rules.authorized_users, rules.unauthorized_users)
         if not decision.allowed:
             raise Forbidden(decision.reason)
-        if spec.placement.backend not in self._registry.backends:
+        if spec.placement.served_by not in self._registry.backends:
             named = spec.placement.named or spec.placement.backend
             known = ", ".join(sorted(self._registry.backends))
             raise StartFailed(
@@ -162,11 +170,12 @@ class Starter:
 
     async def _claim(self, start: _Start, deadline: float) -> ObservedKernel:
         """Create the kernel, or wait for the one that somebody else is creating under the same id."""
-        name = start.spec.placement.backend
+        name = start.spec.placement.served_by
         backend = self._registry.backends[name]
         record = start.record(self._registry.newest_key_id(name))
         secrets = self._registry.secrets(record)
-        launch = start.launch(record, self._environ, secrets, same_machine=backend.same_machine)
+        spark_ui = "" if backend.same_machine else self._spark_ui(start.rules, record)
+        launch = start.launch(record, self._environ, secrets, spark_ui, same_machine=backend.same_machine)
         created = False
         try:
             while True:
@@ -183,6 +192,10 @@ class Starter:
                         await backend.changed(start.kernel_id)
         finally:
             self._claiming.pop(start.kernel_id, None)
+
+    def _spark_ui(self, rules: StartRules, record: KernelRecord) -> str:
+        """The link that a notebook can show; empty where nobody has told the gateway its address."""
+        return rules.public_url and rules.public_url + self._registry.spark_ui_path(record)
 
     async def _create(self, rules: StartRules, record: KernelRecord, launch: Launch) -> bool:
         def admit(others: Iterable[KernelRecord]) -> None:

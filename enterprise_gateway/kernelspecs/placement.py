@@ -46,6 +46,12 @@ class Placement(msgspec.Struct, frozen=True):
     unauthorized_users: frozenset[str] = frozenset()
     """`config.unauthorized_users`, which adds to the gateway's own deny set."""
 
+    @property
+    def served_by(self) -> BackendKind:
+        """The backend that runs its kernels: what makes a custom resource, and the pod of it, is in a cluster."""
+        of_a_cluster = self.backend in (BackendKind.CUSTOM_RESOURCE, BackendKind.SPARK_OPERATOR)
+        return BackendKind.KUBERNETES if of_a_cluster else self.backend
+
 
 _EG_CLASSES: Final = {
     f"enterprise_gateway.services.processproxies.{path}": backend

@@ -1,4 +1,4 @@
-"""A websocket handshake with an agent, up to its answer; what follows is the splice's."""
+"""A request to an agent that is to become something else, up to its answer; what follows is the caller's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class Upstream(NamedTuple):
-    """A connection to an agent on which the answer to the handshake has come; reading is paused."""
+    """A connection to an agent on which the answer to the request has come; reading is paused."""
 
     transport: asyncio.Transport
     response: ResponseHead

@@ -16,6 +16,9 @@ PRINCIPAL = web.RequestKey("principal", Principal)
 PATH_CREDENTIAL = "credential"
 """Name of the path parameter in `/t/{credential}/api/…`, for clients that can send no header on a websocket."""
 
+CAPABILITY = "capability"
+"""Name of the path parameter of routes whose address is the credential, for browsers."""
+
 
 class Guard(NamedTuple):
     """What a request must show to be let in."""
@@ -35,13 +38,21 @@ class Guard(NamedTuple):
             Unauthenticated: it carries no valid credential.
             Forbidden: its certificate or its page is not one that may ask.
         """
+        self.check_connection(request)
+        principal = self._authenticate(request)
+        self._check_origin(request)
+        return principal
+
+    def check_connection(self, request: web.Request) -> None:
+        """What holds for every request, whatever its credential.
+
+        Raises:
+            Forbidden: its certificate is another host's, or its name for this machine is.
+        """
         if self.authorized_origin:
             self._check_certificate(request)
         if self.tokens.open and self.local_only:
             _check_host(request)
-        principal = self._authenticate(request)
-        self._check_origin(request)
-        return principal
 
     def _authenticate(self, request: web.Request) -> Principal:
         """`?token=` beats the path, which beats the header."""

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Histogram
 
 from enterprise_gateway.errors import GatewayError
 from enterprise_gateway.web import metrics
-from enterprise_gateway.web.identity import PRINCIPAL, Guard, client_address
+from enterprise_gateway.web.identity import CAPABILITY, PRINCIPAL, Guard, client_address
 from enterprise_gateway.web.responses import error_response, from_error
 
 log = logging.getLogger("enterprise_gateway.access")
@@ -26,7 +26,7 @@ PUBLIC = ("/api/swagger.json", "/api/swagger.yaml")
 """Ends of routes that need no credential."""
 CLIENT_GONE = 499
 """Counted and logged for a client that did not wait for its answer; nobody receives it. (nginx's number.)"""
-_PATH_CREDENTIAL = re.compile(r"/t/[^/]+")
+_CREDENTIALS = re.compile(r"(?<=/t/)[^/]+|(?<=/spark-ui/)[^/]+")
 
 
 def make_middleware(guard: Guard, cors: dict[str, str], *, trust_xheaders: bool) -> Middleware:
@@ -50,11 +50,10 @@ def make_middleware(guard: Guard, cors: dict[str, str], *, trust_xheaders: bool)
 
 
 async def _respond(request: web.Request, handler: Handler, guard: Guard) -> web.StreamResponse:
-    if request.method == "OPTIONS":
+    if request.method == "OPTIONS" and CAPABILITY not in request.match_info:
         return web.Response()
     try:
-        if request.match_info.http_exception is None and not _route(request).rstrip("/").endswith(PUBLIC):
-            request[PRINCIPAL] = guard.admit(request)
+        _admit(request, guard)
         return await handler(request)
     except web.HTTPException as error:
         return _from_aiohttp(request.method, error)
@@ -65,6 +64,17 @@ async def _respond(request: web.Request, handler: Handler, guard: Guard) -> web.
             return web.Response(status=CLIENT_GONE, reason="Client Closed Request")
         log.exception("Request failed: %s %s", request.method, _loggable_path(request))
         return error_response(500, "The gateway failed to handle this request; its log has the details")
+
+
+def _admit(request: web.Request, guard: Guard) -> None:
+    """Find the principal behind a request, where its route needs one. Raises as `Guard.admit`."""
+    route = _route(request).rstrip("/")
+    if request.match_info.http_exception is not None or route.endswith(PUBLIC):
+        return
+    if CAPABILITY in request.match_info:
+        guard.check_connection(request)
+    else:
+        request[PRINCIPAL] = guard.admit(request)
 
 
 def _from_aiohttp(method: str, error: web.HTTPException) -> web.Response:
@@ -88,7 +98,7 @@ def _route(request: web.Request) -> str:
 
 def _loggable_path(request: web.Request) -> str:
     """The path as it was sent, without a credential in it, whether or not there is such a route."""
-    return _PATH_CREDENTIAL.sub("/t/********", request.rel_url.raw_path, count=1)
+    return _CREDENTIALS.sub("********", request.rel_url.raw_path)
 
 
 def _account(request: web.Request, response: web.StreamResponse, address: str, seconds: float) -> None:

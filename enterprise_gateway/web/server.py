@@ -16,8 +16,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from enterprise_gateway.errors import ConfigError
 from enterprise_gateway.web.api import Api
 from enterprise_gateway.web.channels import ChannelsRoute
-from enterprise_gateway.web.identity import PATH_CREDENTIAL, Guard
+from enterprise_gateway.web.identity import CAPABILITY, PATH_CREDENTIAL, Guard
 from enterprise_gateway.web.middleware import Handler, make_middleware
+from enterprise_gateway.web.spark_ui import SparkUiRoute
 
 log = logging.getLogger(__name__)
 http_log = logging.getLogger("enterprise_gateway.http")
@@ -48,14 +49,16 @@ class HttpRules:
     """Whether a proxy's word for the client's address is taken."""
 
 
-def make_app(api: Api, channels: ChannelsRoute, guard: Guard, rules: HttpRules) -> web.Application:
+def make_app(
+    api: Api, channels: ChannelsRoute, spark_ui: SparkUiRoute, guard: Guard, rules: HttpRules
+) -> web.Application:
     """The application with all routes under the base URL, each also under `/t/{credential}`."""
     middleware = make_middleware(guard, rules.cors, trust_xheaders=rules.trust_xheaders)
     app = web.Application(middlewares=[middleware], client_max_size=rules.max_body)
     base = rules.base_url.rstrip("/")
     # jupyter_server's gateway client lower-cases the address it derives for websockets.
     for prefix in (path for each in {base, base.lower()} for path in (each, f"{each}/t/{{{PATH_CREDENTIAL}}}")):
-        for path, methods in _routes(api, channels).items():
+        for path, methods in _routes(api, channels, spark_ui).items():
             for slash in ("", "/"):
                 resource = app.router.add_resource(f"{prefix}{path}{slash}")
                 for method, handler in methods.items():
@@ -63,7 +66,7 @@ def make_app(api: Api, channels: ChannelsRoute, guard: Guard, rules: HttpRules) 
     return app
 
 
-def _routes(api: Api, channels: ChannelsRoute) -> dict[str, dict[str, Handler]]:
+def _routes(api: Api, channels: ChannelsRoute, spark_ui: SparkUiRoute) -> dict[str, dict[str, Handler]]:
     return {
         "/api": {"GET": api.version},
         "/api/swagger.json": {"GET": api.description_json},
@@ -78,6 +81,12 @@ def _routes(api: Api, channels: ChannelsRoute) -> dict[str, dict[str, Handler]]:
         f"{KERNEL}/logs": {"GET": api.kernel_logs},
         f"{KERNEL}/why": {"GET": api.kernel_why},
         f"{KERNEL}/channels": {"GET": channels.carry},
+        f"{KERNEL}/spark-ui": {"GET": spark_ui.show_way},
+        f"{KERNEL}/spark-ui/~{{{CAPABILITY}}}/{{path:.*}}": {
+            "GET": spark_ui.relay,
+            "HEAD": spark_ui.relay,
+            "OPTIONS": spark_ui.permit,
+        },
         "/api/sessions": {"GET": api.sessions, "POST": api.start_session},
         SESSION: {"GET": api.session, "PATCH": api.change_session, "DELETE": api.delete_session},
     }

@@ -105,10 +105,10 @@ def parse_response(head: bytes) -> ResponseHead:
     return ResponseHead(int(status), reason, headers)
 
 
-def encode_request(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+def encode_request(method: str, target: str, headers: Iterable[tuple[str, str]], version: str = "HTTP/1.1") -> bytes:
     """The head of a request, blank line included; `ProtocolError` when a piece breaks the grammar."""
     _check_request_line(method, target)
-    return _encode(f"{method} {target} HTTP/1.1", headers)
+    return _encode(f"{method} {target} {version}", headers)
 
 
 def encode_response(status: int, reason: str, headers: Iterable[tuple[str, str]]) -> bytes:

@@ -94,7 +94,7 @@ class Client:
 async def server(folder: Path) -> AsyncIterator[Server]:
     made = Server(folder / "http.sock")
     listening = await asyncio.get_running_loop().create_unix_server(
-        lambda: Connection(made.answer, made.upgrade, "/channels", made.count), made.path
+        lambda: Connection(made.answer, made.upgrade, ["/channels"], made.count), made.path
     )
     yield made
     listening.close()
@@ -219,7 +219,7 @@ async def test_who_never_comes_through_the_tls_handshake_was_never_there(server,
 
     def connection() -> Connection:
         made.set()
-        return Connection(server.answer, server.upgrade, "/channels", server.count)
+        return Connection(server.answer, server.upgrade, ["/channels"], server.count)
 
     listening = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, ssl=context)
     reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())

@@ -1,6 +1,7 @@
 """Images with EG's launchers, and kernel specs made for them, run as they are.
 
-The cluster must have the image `localhost/launchers:dev` as well, which holds a real launcher (`make test-images`).
+The cluster must have the images `localhost/launchers:dev` and `localhost/launchers-scala:dev` as well, which hold real
+launchers (`make test-images`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import json
 import string
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.channels import Channels
+from support.channels import Channels, Execution
 from support.inside import readable
 from support.launchers import KERNEL_SPECS
 from support.outside import Outside, outside, secret_of
@@ -24,7 +26,10 @@ pytestmark = pytest.mark.cluster
 
 FOLDERS = Path(__file__).parent / "kernelspecs"
 IMAGE = "localhost/launchers:dev"
-LAZY = ("--RemoteProcessProxy.spark-context-initialization-mode", "lazy")
+START_SECONDS = 120.0
+"""What a start may take here; a JVM on a busy machine has taken a minute."""
+INIT_MODE = "--RemoteProcessProxy.spark-context-initialization-mode"
+LAZY = (INIT_MODE, "lazy")
 TODAY, OF_2018 = "python_today", "python_2018"
 LASTING = "import time; print('running', flush=True)\nwhile True: time.sleep(0.01)"
 """In steps: the launcher sends two signals at once, of which a single long one of these may hear the wrong one."""
@@ -36,6 +41,57 @@ def spec_of(name: str, *options: str, **config: Any) -> dict[str, Any]:
     stanza = spec.get("process_proxy") or spec["metadata"]["process_proxy"]
     stanza["config"] |= {"image_name": IMAGE, **config}
     return {**spec, "argv": [*spec["argv"], *options]}
+
+
+@dataclass(frozen=True)
+class Language:
+    """A launcher of another language, and cells that say the same in each."""
+
+    name: str
+    """In the kernel spec."""
+    image: str
+    options: tuple[str, ...]
+    """Of the launch command."""
+    launcher: str
+    """Is in the command of the launcher's process."""
+    hello: str
+    """Prints `hello world`."""
+    define: str
+    """Sets x to 21."""
+    use: str
+    """Prints x * 2."""
+    forever: str
+    """Prints something, and never ends."""
+
+    def specs(self) -> dict[str, dict[str, Any]]:
+        """Kernel specs of both forms; `launcher` is what has R's used without Spark."""
+        forms = {form: spec_of(form, *self.options, image_name=self.image, launcher=True) for form in (TODAY, OF_2018)}
+        return {
+            form.replace("python", self.name.lower()): {**spec, "language": self.name} for form, spec in forms.items()
+        }
+
+
+R = Language(
+    name="R",
+    image=IMAGE,
+    options=(INIT_MODE, "none"),
+    launcher="launch_IRkernel.R",
+    hello=r'cat("hello world\n")',
+    define="x <- 21",
+    use='cat(x * 2, "\\n")',
+    forever=r'cat("running\n"); repeat Sys.sleep(0.1)',
+)
+SCALA = Language(
+    name="Scala",
+    image="localhost/launchers-scala:dev",
+    options=(INIT_MODE, "eager"),  # without a context, Toree cannot be interrupted
+    launcher="launcher.ToreeLauncher",
+    hello='println("hello world")',
+    define="val x = 21",
+    use="println(x * 2)",
+    forever='println("running"); Thread.sleep(600000)',
+)
+IN_OTHER_LANGUAGES = {name: (spec, language) for language in (R, SCALA) for name, spec in language.specs().items()}
 
 
 def provisioners_spec() -> dict[str, Any]:
@@ -63,13 +119,15 @@ SPECS = {
     "unknown-class": spec_of(TODAY, *LAZY, "--RemoteProcessProxy.kernel-class-name", "no.such.Kernel"),
     "unknown-option": spec_of(TODAY, *LAZY, "--RemoteProcessProxy.kernel-class-name", "any.Kernel --no-such-option"),
     "no-launcher": spec_of(TODAY, *LAZY, image_name="localhost/kernel-py:dev"),
+    "r-with-spark": {**spec_of(TODAY, *LAZY), "language": "R"},
+    **{name: spec for name, (spec, _) in IN_OTHER_LANGUAGES.items()},
 }
 WORKING = (TODAY, OF_2018, "provisioner")
 
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Outside]:
-    with outside(kernelspecs=SPECS, EG_RESTART_LIMIT="1") as gateway:
+    with outside(kernelspecs=SPECS, EG_RESTART_LIMIT="1", EG_KERNEL_LAUNCH_TIMEOUT=f"{START_SECONDS:g}") as gateway:
         for name, template in ((TODAY, "kernel-pod.yaml.j2"), (OF_2018, "kernel-pod.yaml")):
             for file in (template, "launch_kubernetes.py"):
                 gateway.add_file(name, f"scripts/{file}", (FOLDERS / name / "scripts" / file).read_text())
@@ -168,6 +226,76 @@ def test_nobody_listens_for_reports_while_the_kernel_runs(gateway: Outside, kern
     assert gateway.run(kernel_id, code) == "Connection refused\n"
 
 
+# Other languages.
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel of another language."""
+
+    gateway: Outside
+    kernel_id: str
+    language: Language
+
+    def run(self, code: str) -> str:
+        """What a cell prints that ends with a line feed; Toree may send it behind the cell's end."""
+        with Channels.of(self.gateway, self.kernel_id) as channels:
+            request = channels.send_code(code)
+            execution = channels.recv_execution(request)
+            assert execution.reply["status"] == "ok", execution.reply
+            while not execution.text.endswith("\n"):
+                message = channels.recv()
+                if message["parent_header"].get("msg_id") == request:
+                    execution.messages.append(message)
+        return execution.text
+
+    def interrupted(self, code: str) -> Execution:
+        """What becomes of a cell that is interrupted when it has said something."""
+        with Channels.of(self.gateway, self.kernel_id) as channels:
+            request = channels.send_code(code)
+            channels.recv_until(lambda message: message["msg_type"] == "stream")
+            assert self.gateway.rest.post(f"/api/kernels/{self.kernel_id}/interrupt").status_code == 204
+            return channels.recv_execution(request)
+
+    def processes(self) -> str:
+        """The commands of all processes of its container."""
+        pod = self.gateway.pod(self.kernel_id)["metadata"]["name"]
+        return self.gateway.namespace.execute(pod, "sh", "-c", "cat /proc/[0-9]*/cmdline; true", container="kernel")
+
+
+@pytest.fixture(scope="module", params=IN_OTHER_LANGUAGES)
+def kernel(gateway: Outside, request: pytest.FixtureRequest) -> Iterator[Kernel]:
+    """A kernel of each language and form, which the tests share: each leaves it idle."""
+    kernel_id = gateway.rest.start_kernel(request.param)
+    eventually(lambda: gateway.state(kernel_id) != "starting", START_SECONDS)
+    yield Kernel(gateway, kernel_id, IN_OTHER_LANGUAGES[request.param][1])
+    gateway.rest.shut_down(kernel_id)
+    eventually(lambda: not any(kernel_id in name for name in gateway.namespace.kernel_objects()))
+
+
+def test_another_languages_launcher_starts_its_kernel(kernel: Kernel) -> None:
+    assert kernel.run(kernel.language.hello) == "hello world\n"
+    assert kernel.language.launcher in kernel.processes()
+
+
+def test_its_cells_can_be_interrupted_and_keep_their_state(kernel: Kernel) -> None:
+    with Channels.of(kernel.gateway, kernel.kernel_id) as channels:
+        assert channels.execute(kernel.language.define).reply["status"] == "ok"
+    for _ in range(3):
+        assert kernel.interrupted(kernel.language.forever).reply["status"] != "ok"
+        assert kernel.run(kernel.language.use).strip() == "42"
+
+
+def test_its_restart_clears_the_state_and_keeps_the_pod(kernel: Kernel) -> None:
+    uid = kernel.gateway.pod(kernel.kernel_id)["metadata"]["uid"]
+    with Channels.of(kernel.gateway, kernel.kernel_id) as channels:
+        channels.execute(kernel.language.define)
+        answer_of(kernel.gateway.rest.post(f"/api/kernels/{kernel.kernel_id}/restart"))
+        assert channels.execute(kernel.language.use).reply["status"] == "error"
+    assert kernel.run(kernel.language.hello) == "hello world\n"
+    assert kernel.gateway.pod(kernel.kernel_id)["metadata"]["uid"] == uid
+
+
 # What fails.
 
 
@@ -190,3 +318,8 @@ def test_an_image_without_a_launcher_is_told(gateway: Outside) -> None:
     claim_failed(
         gateway, "no-launcher", "exit code 127 (command not found); its launcher did not report", "bootstrap-kernel.sh"
     )
+
+
+def test_an_image_without_sparkr_is_told_by_r_itself(gateway: Outside) -> None:
+    # Its report may come before R has looked for SparkR, or not at all; the cluster may be the first to know.
+    claim_failed(gateway, "r-with-spark", "exit code", "there is no package called")

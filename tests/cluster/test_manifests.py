@@ -17,7 +17,7 @@ ETC = Path(__file__).parents[2] / "etc"
 HERE = Path(__file__).parent
 FOLDERS = (
     *(ETC / "kubernetes", *sorted((ETC / "kubernetes-overlays").iterdir())),
-    *(HERE, HERE / "spark", HERE / "spark_submit"),
+    *(HERE, HERE / "spark", HERE / "spark_submit", HERE / "spark_operator"),
 )
 
 RIGHTS = {

@@ -15,6 +15,7 @@ SAMPLES = {
     kinds.PATH: ("/some/path", "/some/path"),
     kinds.CREDENTIAL: ("secret", "secret"),
     kinds.BASE_URL: ("a/b/", "/a/b"),
+    kinds.URL: ("https://host/gateway/", "https://host/gateway"),
     kinds.KERNEL_NAME: ("ir", "ir"),
     kinds.NAMES: ("A,B", ("A", "B")),
     kinds.IDS: ("0,7", frozenset({0, 7})),

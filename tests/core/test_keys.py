@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enterprise_gateway.core.keys import KEY_BYTES, MasterKeys, key_id
+from enterprise_gateway.core.records import KernelRecord
 from enterprise_gateway.errors import ConfigError
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
@@ -42,6 +43,34 @@ def test_a_new_key_in_front_is_for_new_kernels_and_old_kernels_keep_theirs() -> 
 
 def test_a_key_that_was_taken_out_is_not_known() -> None:
     assert not MasterKeys([NEW]).knows(key_id(OLD))
+
+
+def record(kernel_id: str = KERNEL, created: float = 1.5, key: bytes = OLD) -> KernelRecord:
+    return KernelRecord(
+        kernel_id=kernel_id,
+        spec_name="",
+        backend="",
+        owner="",
+        username="",
+        created=created,
+        deadline=0.0,
+        key_id=key_id(key),
+    )
+
+
+def test_the_capability_for_a_spark_ui_is_of_one_kernel_and_one_start() -> None:
+    keys = MasterKeys([NEW, OLD])
+    others = [record(KERNEL.replace("5", "6")), record(created=1.6), record(key=NEW)]
+    made = {keys.spark_ui_capability(each).reveal() for each in (record(), *others)}
+    assert len(made) == 4
+    secrets = keys.secrets(key_id(OLD), KERNEL)
+    assert not made & {secrets.token.reveal(), secrets.hmac_key.reveal(), secrets.tls_seed.reveal()}
+
+
+def test_the_capability_is_the_same_in_every_process_and_every_release() -> None:
+    capability = MasterKeys([OLD]).spark_ui_capability(record())
+    assert capability.reveal() == "7717a7abbddea47b067d0f37449bfa1a74e269cd4cac7c8fd30027d56f44ee59"
+    assert capability.reveal() not in repr(capability)
 
 
 def test_neither_keys_nor_secrets_show_in_a_repr() -> None:

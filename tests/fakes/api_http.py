@@ -30,10 +30,12 @@ class Request:
     def parts(self) -> tuple[Collection, str, str]:
         """Collection, name and subresource; the last two may be empty."""
         parts = [unquote(part) for part in self.path.strip("/").split("/")]
-        if parts[:3] != ["api", "v1", "namespaces"] or not 5 <= len(parts) <= 7:
+        start = 2 if parts[0] == "api" else 3  # /api/v1/… and /apis/GROUP/VERSION/…
+        below = parts[start:]
+        if parts[0] not in ("api", "apis") or below[:1] != ["namespaces"] or not 3 <= len(below) <= 5:
             raise Refusal(404, "NotFound", "the server could not find the requested resource")
-        name, subresource, *_ = [*parts[5:], "", ""]
-        return (parts[3], parts[4]), name, subresource
+        name, subresource, *_ = [*below[3:], "", ""]
+        return (below[1], below[2]), name, subresource
 
     @property
     def verb(self) -> str:

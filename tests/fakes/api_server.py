@@ -1,6 +1,6 @@
 """A Kubernetes API server over plain HTTP that does what a test tells it, faults included.
 
-Knows namespaced collections of any resource (pods, secrets, events…) under `/api/v1`, with lists in pages, watches with
+Knows namespaced collections of any resource (pods, secrets, events…) of any group, with lists in pages, watches with
 bookmarks, conflicts, preconditions, graceful deletion and garbage collection; it schedules and runs nothing: the
 test sets what a scheduler, a kubelet and an autoscaler would say. Same event loop as the test.
 
@@ -64,6 +64,8 @@ class FakeApi:
         """What requests must bear; a test may change it."""
         self.requests: Counter[tuple[str, str]] = Counter()
         """How often each (verb, resource) was asked: ("create", "pods")."""
+        self.queries: dict[str, dict[str, str]] = {}
+        """By verb, what the last request of it asked for beside its path."""
         self.logs: dict[str, str] = {}
         """By pod name, what its log request answers."""
         self.silent = False
@@ -268,6 +270,7 @@ class FakeApi:
         """The resource asked for."""
         (_, resource), _, _ = request.parts
         self.requests[request.verb, resource] += 1
+        self.queries[request.verb] = request.query
         self._news.set()
         if request.headers.get("authorization") != f"Bearer {self.token}":
             raise Refusal(401, "Unauthorized", "Unauthorized")

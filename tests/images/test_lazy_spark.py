@@ -1,9 +1,10 @@
-"""Which cells start Spark, and how the cluster's words about executors are read; the rest needs a cluster."""
+"""Which cells start Spark, what is said of its UI and executors, how py4j reconnects; the rest needs a cluster."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -86,3 +87,57 @@ def test_pods_that_do_not_run_say_why_in_kubernetes_words(lazy_spark: ModuleType
         "ErrImagePull: no such image",
         "one ended with exit code 1 (Error)",
     }
+
+
+@pytest.mark.parametrize(
+    ("ui", "link"),
+    [("http://10.0.0.1:4040", "https://gateway/ui/"), ("http://10.0.0.1:4041", ""), (None, "")],
+)
+def test_the_link_is_shown_where_it_leads_to_this_sessions_ui(
+    lazy_spark: ModuleType, monkeypatch: pytest.MonkeyPatch, ui: str | None, link: str
+) -> None:
+    assert lazy_spark.ui_link(SimpleNamespace(uiWebUrl=ui)) == ""
+    monkeypatch.setenv("SPARK_UI_URL", "https://gateway/ui/")
+    assert lazy_spark.ui_link(SimpleNamespace(uiWebUrl=ui)) == link
+
+
+class Refused(Exception):
+    """What py4j raises for a connection that Java has closed."""
+
+
+@pytest.fixture
+def py4j(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell's interrupt with the real one is in the cluster's tests."""
+    monkeypatch.setitem(sys.modules, "py4j", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "py4j.protocol", SimpleNamespace(Py4JNetworkError=Refused))
+
+
+class Client:
+    """Refuses a number of connections."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+
+    def _get_connection(self) -> str:
+        if self.refusals:
+            self.refusals -= 1
+            raise Refused
+        return "a connection"
+
+
+@pytest.mark.usefixtures("py4j")
+def test_a_connection_that_java_closes_at_once_is_made_again(lazy_spark: ModuleType) -> None:
+    client = Client(refusals=2)
+    lazy_spark.persevere(client)
+    assert client._get_connection() == "a connection"
+    assert client.refusals == 0
+
+
+@pytest.mark.usefixtures("py4j")
+def test_a_java_that_is_gone_is_not_asked_for_ever(lazy_spark: ModuleType) -> None:
+    client = Client(refusals=1000)
+    for _ in range(3):  # each cell asks for it, and it does not add up
+        lazy_spark.persevere(client)
+    with pytest.raises(Refused):
+        client._get_connection()
+    assert client.refusals == 1000 - lazy_spark.CONNECT_TRIES

@@ -181,3 +181,18 @@ def test_a_kernel_begins_in_the_nearest_folder_there_is(tmp_path: Path) -> None:
     assert existing_directory(root, "", str(tmp_path / "a b")) == str(tmp_path / "a b")
     assert existing_directory(root, "", "/no/such/folder") == root
     assert existing_directory(root, "", "x" * 4096) == root
+
+
+@pytest.mark.parametrize(
+    ("public_url", "same_machine", "told"),
+    [("https://host/gateway", False, True), ("https://host/gateway", True, False), ("", False, False)],
+)
+async def test_a_kernel_in_a_pod_is_told_where_its_spark_ui_is_seen(
+    backend: FakeBackend, public_url: str, same_machine: bool, told: bool
+) -> None:
+    backend.same_machine = same_machine
+    manager = new_manager(backend, start_wait=0.0, public_url=public_url)
+    await manager.start(ANN, StartRequest(env={"KERNEL_SPARK_UI_URL": "x", "SPARK_UI_URL": "https://elsewhere"}))
+    [(kernel_id, launch)] = backend.launches.items()
+    path = manager.registry.spark_ui_path(backend.kernels[kernel_id].record)
+    assert launch.env.get("SPARK_UI_URL") == (f"https://host/gateway{path}" if told else None)

@@ -57,6 +57,12 @@ def test_every_provisioner_has_a_backend(name, backend):
     assert (placement.backend, placement.config) == (backend, {"a": 1})
 
 
+@pytest.mark.parametrize("kind", BackendKind)
+def test_custom_resources_are_run_by_the_cluster_s_backend_and_all_others_by_their_own(kind):
+    in_a_cluster = {BackendKind.SPARK_OPERATOR, BackendKind.CUSTOM_RESOURCE}
+    assert Placement(kind).served_by == (BackendKind.KUBERNETES if kind in in_a_cluster else kind)
+
+
 def test_eg_s_stanza_counts_before_the_provisioner_and_both_before_the_form_of_2018():
     proxy = eg_stanza("yarn.YarnClusterProcessProxy")
     provisioner = {"provisioner_name": "docker-provisioner"}

@@ -1,101 +1,110 @@
-"""What NB2KG 0.7 does on the wire for a classic Notebook, by the same HTTP library.
+"""A classic Notebook whose kernels NB2KG 0.7 has on a gateway, started as its users start it.
 
-The extension itself needs Notebook 5 and Tornado 5, which no Python that is supported any more can run: with Tornado 6
-its websocket handler answers 200. So its requests are repeated here: a token or Basic credentials on all of them,
-`KERNEL_*` of the server's environment in a start's body, no Content-Type, and a websocket without `session_id`.
+It is Notebook 5.7, the last that NB2KG takes: Notebook 6 has a `--gateway-url` of its own. Its packages are older than
+those of our development environment, so it has an environment of its own.
 """
 
 from __future__ import annotations
 
-import json
-import uuid
-from typing import Any
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+import requests
+from support.gateway import new_token
+from support.jupyter import clean_environment
+from support.log import LogReader
+from support.rest import Rest
+from support.wait import eventually
 
-SECONDS = 60.0
+READY = re.compile(r"Jupyter Notebook is running at:\s+\[[^]]*\] (http://[\w.:]+)/")
+DEADLINE = 60.0
+INSTALL_DEADLINE = 180.0
 
-
-class Nb2Kg:
-    """One notebook server's half of it."""
-
-    def __init__(self, url: str, token: str = "", user: str = "", password: str = "") -> None:
-        self._url = url.rstrip("/")
-        self._options: dict[str, Any] = {
-            "headers": {"Authorization": f"token {token}"},
-            "connect_timeout": SECONDS,
-            "request_timeout": SECONDS,
-        }
-        if user:
-            self._options |= {"auth_username": user, "auth_password": password}
-
-    async def kernelspecs(self) -> dict[str, Any]:
-        return dict(json.loads((await self._fetch("/api/kernelspecs")).body))
-
-    async def start(self, name: str, **environ: str) -> str:
-        body = json.dumps({"name": name, "env": environ})
-        return str(json.loads((await self._fetch("/api/kernels", "POST", body)).body)["id"])
-
-    async def model(self, kernel_id: str) -> dict[str, Any]:
-        return dict(json.loads((await self._fetch(f"/api/kernels/{kernel_id}")).body))
-
-    async def act(self, kernel_id: str, action: str) -> int:
-        """`interrupt` or `restart`; the status."""
-        return (await self._fetch(f"/api/kernels/{kernel_id}/{action}", "POST", json.dumps({}))).code
-
-    async def shut_down(self, kernel_id: str) -> int:
-        return (await self._fetch(f"/api/kernels/{kernel_id}", "DELETE")).code
-
-    async def connect(self, kernel_id: str) -> Socket:
-        url = f"{self._url.replace('http', 'ws', 1)}/api/kernels/{kernel_id}/channels"
-        return Socket(await websocket_connect(HTTPRequest(url, **self._options)))
-
-    async def _fetch(self, path: str, method: str = "GET", body: str | None = None) -> HTTPResponse:
-        return await AsyncHTTPClient().fetch(f"{self._url}{path}", method=method, body=body, **self._options)
+REQUIREMENTS = Path(__file__).parents[1] / "clients" / "nb2kg-requirements.txt"
+ENVIRONMENT = Path(sys.prefix) / "share" / "nb2kg"
+"""Where it is installed, once for these requirements."""
 
 
-class Socket:
-    """What the notebook's page sends through it and gets back, unchanged."""
+def installed() -> Path:
+    """The Python that has it; takes some seconds and a package index the first time."""
+    python = ENVIRONMENT / "bin" / "python"
+    done = ENVIRONMENT / REQUIREMENTS.name
+    wanted = REQUIREMENTS.read_text()
+    if not done.exists() or done.read_text() != wanted:
+        venv.create(ENVIRONMENT, clear=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install"]
+        subprocess.run([*pip, "--quiet", "--no-deps", "-r", str(REQUIREMENTS)], check=True, timeout=INSTALL_DEADLINE)
+        done.write_text(wanted)
+    return python
 
-    def __init__(self, connection: WebSocketClientConnection) -> None:
-        self._connection = connection
 
-    async def send_code(self, code: str) -> str:
-        """As the classic notebook writes a request; its id."""
-        msg_id = uuid.uuid4().hex
-        header = {"msg_id": msg_id, "username": "username", "session": uuid.uuid4().hex, "version": "5.2"}
-        content = {
-            "code": code,
-            "silent": False,
-            "store_history": True,
-            "user_expressions": {},
-            "allow_stdin": True,
-            "stop_on_error": True,
-        }
-        message = {
-            "header": {**header, "msg_type": "execute_request"},
-            "metadata": {},
-            "content": content,
-            "buffers": [],
-            "parent_header": {},
-            "channel": "shell",
-        }
-        await self._connection.write_message(json.dumps(message))
-        return msg_id
+class NotebookServer:
+    """`jupyter notebook` with NB2KG; has the `url`, `ws_url`, `token` and `rest` that a gateway has."""
 
-    async def output(self, msg_id: str, until: str = "execute_reply") -> tuple[str, dict[str, Any]]:
-        """What a request printed up to a message of that type, and that message's content."""
-        text = ""
-        while True:
-            raw = await self._connection.read_message()
-            assert raw is not None, "the websocket was closed"
-            message = json.loads(raw)
-            if message["parent_header"].get("msg_id") != msg_id:
-                continue
-            text += message["content"].get("text", "")
-            if message["msg_type"] == until:
-                return text, message["content"]
+    def __init__(self, **environment: str) -> None:
+        self.token = new_token()
+        self._home = Path(tempfile.mkdtemp(prefix="nb-", dir="/tmp"))
+        (self._home / "work").mkdir()
+        self._process = subprocess.Popen(
+            [
+                *(str(installed()), "-m", "notebook", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=18898"),
+                f"--notebook-dir={self._home / 'work'}",
+                "--NotebookApp.nbserver_extensions=nb2kg=True",
+                "--NotebookApp.session_manager_class=nb2kg.managers.SessionManager",
+                "--NotebookApp.kernel_manager_class=nb2kg.managers.RemoteKernelManager",
+                "--NotebookApp.kernel_spec_manager_class=nb2kg.managers.RemoteKernelSpecManager",
+            ],
+            env=clean_environment(self._home, JUPYTER_TOKEN=self.token, **environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert self._process.stdout is not None
+        self._log = LogReader(self._process.stdout)
+        self.url = ""
 
-    def close(self) -> None:
-        self._connection.close()
+    def __enter__(self) -> Self:
+        try:
+            self.url = self._log.wait_for(READY, DEADLINE).group(1)
+            eventually(self._answers, DEADLINE)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _answers(self) -> bool:
+        try:
+            return self.rest.get("/api").ok
+        except requests.ConnectionError:
+            return False
+
+    def _end(self) -> None:
+        # SIGTERM makes it shut down its kernels on the gateway, which must be the test's own decision.
+        self._process.kill()
+        self._process.wait(DEADLINE)
+        self._log.close()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    @property
+    def ws_url(self) -> str:
+        return "ws" + self.url.removeprefix("http")
+
+    @property
+    def rest(self) -> Rest:
+        return Rest(self.url, self.token)
+
+    @property
+    def log(self) -> str:
+        return self._log.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from enterprise_gateway.web.api import Api
 from enterprise_gateway.web.channels import ChannelsRoute
 from enterprise_gateway.web.identity import Guard
 from enterprise_gateway.web.server import HttpRules, Sites, listen, make_app
+from enterprise_gateway.web.spark_ui import SparkUiRoute
 
 TOKEN = "a-token-of-no-value"
 REPLICA = "this-replica"
@@ -65,13 +66,13 @@ def new_manager(backend: Backend, folders: Sequence[Path] = (), **rules: object)
 
 @contextlib.asynccontextmanager
 async def served(
-    backend: Backend, *, token: str = TOKEN, agent_wait: float = 30.0, **rules: object
+    backend: Backend, *, token: str = TOKEN, agent_wait: float = 30.0, cors: Mapping[str, str] = {}, **rules: object
 ) -> AsyncIterator[Served]:
     """Serves on a free port until it is left; `agent_wait` is how long a websocket handshake waits for its agent."""
     kernels = new_manager(backend, **rules)
     channels = ChannelsRoute(kernels.registry, kernels.agents, REPLICA, agent_wait)
     api = Api(kernels, "/", list_kernels=True)
-    app = make_app(api, channels, new_guard(token), http_rules())
+    app = make_app(api, channels, SparkUiRoute(kernels.registry, "/"), new_guard(token), http_rules(cors))
     sites = Sites()
     listener = listen("127.0.0.1", 0, 0)
     await sites.serve(app, listener)
@@ -87,9 +88,9 @@ def new_guard(token: str) -> Guard:
     return Guard(TokenTable(Secret(token)), allow_origin="", authorized_origin="", local_only=True)
 
 
-def http_rules() -> HttpRules:
-    """No operator has decided anything."""
-    return HttpRules(base_url="/", cors={}, max_body=1024 * 1024, trust_xheaders=False)
+def http_rules(cors: Mapping[str, str] = {}) -> HttpRules:
+    """No operator has decided anything, but `cors`."""
+    return HttpRules(base_url="/", cors=dict(cors), max_body=1024 * 1024, trust_xheaders=False)
 
 
 def new_record(kernel_id: str = "", owner: str = SHARED_TOKEN_PRINCIPAL.name) -> KernelRecord:

@@ -25,6 +25,7 @@ from enterprise_gateway import __version__
 from enterprise_gateway.web.api import Api
 from enterprise_gateway.web.channels import ChannelsRoute
 from enterprise_gateway.web.server import make_app
+from enterprise_gateway.web.spark_ui import SparkUiRoute
 
 Document = dict[str, Any]
 
@@ -36,9 +37,12 @@ OPERATIONS = [
     (method.upper(), path)
     for path, item in DESCRIPTION["paths"].items()
     for method in item
-    if method in {"get", "head", "post", "patch", "delete"}
+    if method in {"get", "head", "options", "post", "patch", "delete"}
 ]
 OPENS_WEBSOCKET = ("GET", "/api/kernels/{kernel_id}/channels")
+SPARK_UI = "/api/kernels/{kernel_id}/spark-ui/~{capability}/{path}"
+"""Answered for kernels in pods alone, so what it answers is claimed in test_spark_ui.py."""
+ANSWERED_HERE = [each for each in OPERATIONS if each[1] != SPARK_UI]
 RESOURCE = "/kernelspecs/{name}/{path}"
 WRONG = {"string": 1, "object": "no object", "array": {}, "integer": "1"}
 """For each type a value of another one."""
@@ -144,7 +148,7 @@ def end_what_was_started(driver: Driver, answer: requests.Response) -> None:
         driver.gateway.rest.shut_down(model.get("kernel", model)["id"])
 
 
-@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each != OPENS_WEBSOCKET])
+@pytest.mark.parametrize(("method", "path"), [each for each in ANSWERED_HERE if each != OPENS_WEBSOCKET])
 def test_every_example_gets_a_described_success(
     driver: Driver, method: str, path: str, own_ids: dict[str, str]
 ) -> None:
@@ -167,14 +171,14 @@ def test_the_websocket_opens_as_described(driver: Driver, path: str, ids: dict[s
     socket.close()
 
 
-@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+@pytest.mark.parametrize(("method", "path"), ANSWERED_HERE)
 def test_a_credential_is_wanted_where_the_description_says_so(driver: Driver, method: str, path: str) -> None:
     is_public = DESCRIPTION["paths"][path][method.lower()].get("security") == []
     answer = driver.call(method, path, {}, token=None)
     assert answer.status_code == (200 if is_public else 401)
 
 
-@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if "{" in each[1]])
+@pytest.mark.parametrize(("method", "path"), [each for each in ANSWERED_HERE if "{" in each[1]])
 def test_what_does_not_exist_is_a_described_404(driver: Driver, method: str, path: str) -> None:
     ids = {"kernel_id": UNKNOWN, "session_id": UNKNOWN, "name": "fortran66", "path": "no.png"}
     headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
@@ -183,7 +187,7 @@ def test_what_does_not_exist_is_a_described_404(driver: Driver, method: str, pat
     assert answer.status_code == 404
 
 
-@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if accepts(*each, "400")])
+@pytest.mark.parametrize(("method", "path"), [each for each in ANSWERED_HERE if accepts(*each, "400")])
 def test_a_malformed_request_is_a_described_400(driver: Driver, method: str, path: str, ids: dict[str, str]) -> None:
     assert driver.call(method, path, ids, data=b"{").status_code == 400
     for field, schema in body_fields(method, path):
@@ -208,7 +212,7 @@ def test_a_body_too_large_is_a_described_413(driver: Driver, method: str, path: 
     assert driver.call(method, path, ids, data=b" " * (MAX_BODY + 1)).status_code == 413
 
 
-@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if accepts(*each, "403")])
+@pytest.mark.parametrize(("method", "path"), [each for each in ANSWERED_HERE if accepts(*each, "403")])
 def test_a_foreign_page_gets_a_described_403(driver: Driver, method: str, path: str) -> None:
     for origin in ("https://elsewhere.example", "http://[", "null"):
         assert driver.call(method, path, {}, headers={"Origin": origin}).status_code == 403
@@ -247,7 +251,8 @@ def test_every_route_is_described_and_every_described_route_exists() -> None:
 def served_routes() -> set[tuple[str, str]]:
     manager = new_manager(FakeBackend())
     channels = ChannelsRoute(manager.registry, manager.agents, "replica")
-    app = make_app(Api(manager, "/", list_kernels=True), channels, new_guard(""), http_rules())
+    spark_ui = SparkUiRoute(manager.registry, "/")
+    app = make_app(Api(manager, "/", list_kernels=True), channels, spark_ui, new_guard(""), http_rules())
     return {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource}
 
 

@@ -172,7 +172,7 @@ class KubernetesBackend:
         held, observed = self._view.held(kernel_id), self.kernels.get(kernel_id)
         if held is None or observed is None:
             raise KernelNotFound(kernel_id)
-        query = {"container": "kernel", "tailLines": str(LOG_LINES), "limitBytes": str(LOG_BYTES)}
+        query = {"container": held.pod.kernel_container, "tailLines": str(LOG_LINES), "limitBytes": str(LOG_BYTES)}
         try:
             return await self._api.text(f"{pod_path(held.pod.metadata)}/log", query)
         except ApiError as error:

@@ -106,7 +106,7 @@ def render(name: str, text: str, variables: Mapping[str, Any]) -> Rendering:
 
 def _refuse_raw_text(name: str, template: nodes.Template) -> None:
     for node in template.find_all(tuple(_REFUSED)):
-        raise StartFailed(f"{name}, line {node.lineno}: {_REFUSED[type(node)]} is not taken in a pod template")
+        raise StartFailed(f"{name}, line {node.lineno}: {_REFUSED[type(node)]} is not taken in a template")
 
 
 def _as_it_is(value: Any) -> Any:

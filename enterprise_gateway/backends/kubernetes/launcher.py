@@ -8,6 +8,7 @@ and the variables that it reads are named. Reads no file and runs nothing. Pure.
 
 from __future__ import annotations
 
+import enum
 import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -36,15 +37,23 @@ _REPORTING: Final = {
 REPORTING_ARGUMENTS: Final = {"response_address": _RESPONSE_ADDRESS, "port_range": _ANY_PORT}
 """Values for the names in braces that a launcher's arguments have."""
 _PREFIX = "RemoteProcessProxy."
-_INIT_MODE = "spark-context-initialization-mode"
-_CLASS_NAME = "kernel-class-name"
+INIT_MODE: Final = "spark-context-initialization-mode"
+CLASS_NAME: Final = "kernel-class-name"
 _NO_SPARK = "no-spark-context"
 _NOT_NEEDED = frozenset({"kernel-id", "port-range", "response-address", "public-key", "transport-encryption"})
-_WITH_VALUE = _NOT_NEEDED | {_INIT_MODE, _CLASS_NAME}
+_WITH_VALUE = _NOT_NEEDED | {INIT_MODE, CLASS_NAME}
 _FOR_SPARK_SUBMIT = frozenset({"pod-template", "spark-opts-out"})
 _PYTHON = ("python3", "-m", "ipykernel_launcher", "-f", "{connection_file}")
 _R = ("R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}")
 _INSTEAD = "Give argv the kernel's own command as it runs in the image, such as {} and leave the rest to the gateway"
+
+
+class MadeBy(enum.Enum):
+    """Who creates the pod."""
+
+    GATEWAY = enum.auto()
+    SPARK_SUBMIT = enum.auto()
+    SPARK_OPERATOR = enum.auto()
 
 
 class KernelCommand(NamedTuple):
@@ -53,9 +62,10 @@ class KernelCommand(NamedTuple):
     argv: tuple[str, ...]
     """The kernel's own command, with its `{names}`, or a launcher's."""
     templates: tuple[str, ...] = ()
-    """Paths where the operator's pod template may be; the first that exists counts, and none need."""
+    """Paths where the operator's template may be; the first that exists counts, and a pod's need not."""
     launcher: dict[str, str] | None = None
     """Of a launcher's, which reports where its kernel listens: variables for it, but for the key. None of others."""
+    made_by: MadeBy = MadeBy.GATEWAY
 
     def as_in(self, template: Mapping[str, Any]) -> KernelCommand:
         """With the path that the template gives for the launcher, if it does: some images have it elsewhere."""
@@ -86,7 +96,7 @@ def read_launch_command(
     rendered = render_argv(argv, namespace, argv[0])
     for index, argument in enumerate(rendered):
         if posixpath.basename(argument) == STOCK_SCRIPT:
-            options = _options(rendered[index + 1 :])
+            options = read_options(STOCK_SCRIPT, rendered[index + 1 :])
             folder = posixpath.dirname(argument)
             templates = tuple(posixpath.join(folder, name) for name in TEMPLATE_NAMES)
             command = None if wanted else _own_command(language, options)
@@ -105,7 +115,7 @@ def read_launch_command(
 
 def _stock_variables(options: Mapping[str, str], spec_name: str) -> dict[str, str]:
     """What the script would have told the launcher, beside what every kernel is told."""
-    class_name = options.get(_CLASS_NAME)
+    class_name = options.get(CLASS_NAME)
     return (
         {"KERNEL_SPARK_CONTEXT_INIT_MODE": _init_mode(options)}
         | ({"KERNEL_CLASS_NAME": class_name} if class_name else {})
@@ -114,7 +124,7 @@ def _stock_variables(options: Mapping[str, str], spec_name: str) -> dict[str, st
 
 
 def _init_mode(options: Mapping[str, str]) -> str:
-    return options.get(_INIT_MODE) or "none"
+    return options.get(INIT_MODE) or "none"
 
 
 def _is_bootstrap(path: str) -> bool:
@@ -125,7 +135,7 @@ def _own_command(language: str, options: Mapping[str, str]) -> tuple[str, ...] |
     """What the image's launcher would run, without it; None when only the launcher can."""
     if _init_mode(options) != "none":
         return None
-    class_name = options.get(_CLASS_NAME, "")
+    class_name = options.get(CLASS_NAME, "")
     match language.lower():
         case "python":
             return (*_PYTHON, f"--IPKernelApp.kernel_class={class_name}") if class_name else _PYTHON
@@ -134,8 +144,12 @@ def _own_command(language: str, options: Mapping[str, str]) -> tuple[str, ...] |
     return None
 
 
-def _options(arguments: Sequence[str]) -> dict[str, str]:
-    """The script's options by their name, without EG's older prefix; one that is there twice counts as the last."""
+def read_options(script: str, arguments: Sequence[str]) -> dict[str, str]:
+    """The script's options by their name, without EG's older prefix; one that is there twice counts as the last.
+
+    Raises:
+        StartFailed: one is not known here.
+    """
     options: dict[str, str] = {}
     rest = list(arguments)
     while rest:
@@ -145,11 +159,11 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
             continue  # 2018's connection file
         if name in _FOR_SPARK_SUBMIT:
             raise StartFailed(
-                f"argv of the kernel spec has {STOCK_SCRIPT} write a template for spark-submit ({argument}), "
+                f"argv of the kernel spec has {script} write a template for spark-submit ({argument}), "
                 f"which this gateway does not run for pods. {_instead(_PYTHON)}"
             )
         if name not in _WITH_VALUE and name != _NO_SPARK:
-            raise StartFailed(f"argv of the kernel spec: {STOCK_SCRIPT} has no option {argument!r} that is known here")
+            raise StartFailed(f"argv of the kernel spec: {script} has no option {argument!r} that is known here")
         if not equals and name in _WITH_VALUE and rest and not rest[0].startswith("--"):
             value = rest.pop(0)
         options[name] = value

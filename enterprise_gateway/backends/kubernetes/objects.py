@@ -1,13 +1,18 @@
 """The fields of Kubernetes objects that this backend reads; what else an object has is skipped unread.
 
-Field names are those of the Kubernetes API (v1).
+Field names are those of the Kubernetes API (v1), and of the Spark operator's (v1beta2).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+KERNEL_CONTAINER: Final = "kernel"
+DRIVER_CONTAINER: Final = "spark-kubernetes-driver"
+"""The kernel's container in pods that the Spark operator makes, which looks for it by this name."""
+AGENT_CONTAINER: Final = "agent"
 
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -119,6 +124,34 @@ class Pod(_Object, frozen=True):
     metadata: Metadata
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+
+    @property
+    def kernel_container(self) -> str:
+        """The name of the kernel's container."""
+        names = {container.name for container in self.spec.containers}
+        by_operator = DRIVER_CONTAINER in names and KERNEL_CONTAINER not in names
+        return DRIVER_CONTAINER if by_operator else KERNEL_CONTAINER
+
+
+class ApplicationState(_Object, frozen=True):
+    """What the Spark operator says of a SparkApplication."""
+
+    state: str = ""
+    """SUBMITTED, RUNNING, SUBMISSION_FAILED…; empty until an operator has looked at it."""
+    error_message: str = ""
+
+
+class ApplicationStatus(_Object, frozen=True):
+    """`status` of a SparkApplication."""
+
+    application_state: ApplicationState = ApplicationState()
+
+
+class Application(_Object, frozen=True):
+    """A SparkApplication."""
+
+    metadata: Metadata
+    status: ApplicationStatus = ApplicationStatus()
 
 
 class ObjectReference(_Object, frozen=True):

@@ -15,7 +15,14 @@ from collections.abc import Sequence
 import msgspec
 
 from enterprise_gateway.backends.kubernetes import wording
-from enterprise_gateway.backends.kubernetes.objects import Condition, ContainerState, Event, Pod, Terminated
+from enterprise_gateway.backends.kubernetes.objects import (
+    AGENT_CONTAINER,
+    Condition,
+    ContainerState,
+    Event,
+    Pod,
+    Terminated,
+)
 from enterprise_gateway.backends.kubernetes.startup import (
     Start,
     StartPatience,
@@ -26,10 +33,8 @@ from enterprise_gateway.backends.kubernetes.startup import (
 )
 from enterprise_gateway.core.records import EndReport, Phase, ProgressEvent
 
-__all__ = ["AGENT_CONTAINER", "END_ANNOTATION", "KERNEL_CONTAINER", "Observation", "StartPatience", "observe"]
+__all__ = ["END_ANNOTATION", "Observation", "StartPatience", "observe"]
 
-KERNEL_CONTAINER = "kernel"
-AGENT_CONTAINER = "agent"
 END_ANNOTATION = "enterprise-gateway/end"
 """On a pod: the `EndReport` (JSON) of whoever saw first that it fails, and ended it in the same request."""
 
@@ -101,7 +106,7 @@ def observe(pod: Pod, events: Sequence[Event], deadline: float, now: float, rule
     end = _end(pod, now)
     if end is not None:
         return _ended(seen, end)
-    if _state(pod, KERNEL_CONTAINER).running and _state(pod, AGENT_CONTAINER).running:
+    if _state(pod, pod.kernel_container).running and _state(pod, AGENT_CONTAINER).running:
         return msgspec.structs.replace(seen, phase=Phase.RUNNING)
     if pod.status.phase not in ("", "Pending", "Running"):
         return seen  # Unknown: its node is silent, which may pass.
@@ -144,7 +149,7 @@ def _state(pod: Pod, container: str) -> ContainerState:
 
 def _end(pod: Pod, now: float) -> _End | None:
     """How the kernel ended; None while nothing says that it did."""
-    kernel = _state(pod, KERNEL_CONTAINER).terminated
+    kernel = _state(pod, pod.kernel_container).terminated
     agent = _state(pod, AGENT_CONTAINER).terminated
     over = pod.status.phase in ("Succeeded", "Failed")
     going = over or pod.metadata.deletion_timestamp is not None
@@ -180,7 +185,7 @@ def _enriched(report: EndReport, pod: Pod, kernel: Terminated | None) -> EndRepo
     """The agent's report, with what only the cluster knows."""
     report = _with_log(report, kernel)
     if kernel is not None and kernel.reason == "OOMKilled" and report.exit_code == -signal.SIGKILL:
-        memory = wording.out_of_memory(pod, KERNEL_CONTAINER)
+        memory = wording.out_of_memory(pod, pod.kernel_container)
         return msgspec.structs.replace(report, reason=f"{report.reason}: {memory}")
     if report.exit_code not in _STOPPED:
         return report
@@ -240,7 +245,7 @@ def _disruption_words(condition: Condition) -> str:
 
 def _kernels_end(pod: Pod, kernel: Terminated, now: float) -> EndReport:
     code = wording.exit_code(kernel)
-    words = wording.how_it_ended(pod, KERNEL_CONTAINER, kernel)
+    words = wording.how_it_ended(pod, pod.kernel_container, kernel)
     reason = f"the kernel ended ({words})" if code is not None else f"the kernel could not be started: {words}"
     return EndReport(reason=reason, time=_time(kernel, now), exit_code=code, log_tail=_log_tail(kernel))
 

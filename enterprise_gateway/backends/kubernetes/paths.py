@@ -23,6 +23,11 @@ def events_path(namespace: str) -> str:
     return f"/api/v1/namespaces/{namespace}/events"
 
 
+def applications_path(namespace: str) -> str:
+    """The collection of SparkApplications."""
+    return f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{namespace}/sparkapplications"
+
+
 def pod_path(metadata: Metadata) -> str:
     """One pod, by its name."""
     return f"{pods_path(metadata.namespace)}/{metadata.name}"

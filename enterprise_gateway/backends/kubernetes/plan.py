@@ -17,12 +17,23 @@ from enterprise_gateway.backends.kubernetes.launcher import (
     REPORTING_ARGUMENTS,
     TEMPLATE_NAMES,
     KernelCommand,
+    MadeBy,
     read_launch_command,
 )
 from enterprise_gateway.backends.kubernetes.names import pod_name
 from enterprise_gateway.backends.kubernetes.parameters import ParameterDefaults, PodParameters, parse_parameters
 from enterprise_gateway.backends.kubernetes.pod import PodPlan, read_supervisor
 from enterprise_gateway.backends.kubernetes.policy import PodPolicy
+from enterprise_gateway.backends.kubernetes.spark_application import (
+    KIND,
+    application_env,
+    application_template,
+    driver_pod,
+    is_application,
+    launch_variables,
+    make_application,
+    plain_application,
+)
 from enterprise_gateway.backends.kubernetes.spark_submit import (
     ENTRYPOINT,
     SUBMITTERS_OWN,
@@ -75,9 +86,9 @@ class Planner:
             StartFailed: the kernel spec or its template is wrong.
         """
         command = _command(launch)
-        submits = is_submission(launch.argv, launch.spec_env)
-        launch = msgspec.structs.replace(launch, env=launch.env | (command.launcher or {}))
-        source = _first_file(command.templates)
+        resource = application_env(record.kernel_id) if command.made_by is MadeBy.SPARK_OPERATOR else {}
+        launch = msgspec.structs.replace(launch, env=launch.env | (command.launcher or {}) | resource)
+        source = _source(command)
         patch = _patch(record, launch)
         volumes = _volume_names(patch)
         if source is not None and VOLUME_MOUNTS in launch.wishes:
@@ -85,19 +96,35 @@ class Planner:
                 launch, wishes={name: value for name, value in launch.wishes.items() if name != VOLUME_MOUNTS}
             )
             parameters = self._parameters(record, without, volumes)
-            volumes |= _volume_names(self._template(record, without, parameters, source))
+            volumes |= _volume_names(_pod(self._document(record, without, parameters, source)))
         parameters = self._parameters(record, launch, volumes)
         if parameters.namespace not in self._settings.namespaces:
             raise StartFailed(
                 f"KERNEL_NAMESPACE of kernel spec {record.spec_name!r} is {parameters.namespace!r}, but this gateway "
                 f"watches only {', '.join(sorted(self._settings.namespaces))} (EG_POD_POLICY)"
             )
-        template = self._template(record, launch, parameters, source) if source else {}
+        document = self._document(record, launch, parameters, source)
+        return self._plan(record, launch, parameters, command, document, patch)
+
+    def _plan(
+        self,
+        record: KernelRecord,
+        launch: Launch,
+        parameters: PodParameters,
+        command: KernelCommand,
+        document: dict[str, Any],
+        patch: dict[str, Any],
+    ) -> PodPlan:
+        template, made_by = _pod(document), command.made_by
+        applies = made_by is MadeBy.SPARK_OPERATOR
+        if applies:
+            parameters = _with_drivers_account(parameters, template)
         pod_name = self._pod_name(record, launch, parameters)
         decided = _decided(parameters, pod_name)
-        submission = self._submission(launch, parameters, pod_name, decided) if submits else None
-        env = {name: value for name, value in launch.env.items() if not submits or name not in SUBMITTERS_OWN}
-        argv = command.argv if submits else command.as_in(template).argv
+        by_gateway = made_by is MadeBy.GATEWAY
+        env = {name: value for name, value in launch.env.items() if by_gateway or name not in SUBMITTERS_OWN}
+        argv = command.as_in(template).argv if by_gateway else command.argv
+        submits = made_by is MadeBy.SPARK_SUBMIT
         return PodPlan(
             record=record,
             launch=msgspec.structs.replace(launch, argv=argv, env=env | decided),
@@ -110,7 +137,8 @@ class Planner:
             template=template,
             patch=patch,
             reports=command.launcher is not None,
-            submission=submission,
+            submission=self._submission(launch, parameters, pod_name, decided) if submits else None,
+            application=make_application(document, launch, parameters) if applies else None,
         )
 
     def _submission(
@@ -127,7 +155,7 @@ class Planner:
             launch,
             parameters,
             pod_name=pod_name,
-            namespace=launch.namespace | REPORTING_ARGUMENTS | {"connection_file": CONNECTION_PATH},
+            namespace=_names(launch),
             decided=decided | address,
             env=self._settings.program_env,
         )
@@ -149,9 +177,13 @@ class Planner:
     def _pod_name(self, record: KernelRecord, launch: Launch, parameters: PodParameters) -> str:
         return pod_name(record.username, record.kernel_id, parameters.pod_name, launch.env)
 
-    def _template(
-        self, record: KernelRecord, launch: Launch, parameters: PodParameters, source: Path
+    def _document(
+        self, record: KernelRecord, launch: Launch, parameters: PodParameters, source: Path | None
     ) -> dict[str, Any]:
+        """The operator's Pod, or the SparkApplication of which there will be one; empty if there is neither."""
+        by_operator = is_application(launch.argv)
+        if source is None:
+            return plain_application(launch.argv, _names(launch), launch.language) if by_operator else {}
         variables = template_variables(
             launch.env,
             parameters,
@@ -159,10 +191,12 @@ class Planner:
             namespace=parameters.namespace,
             language=launch.language,
         )
+        if by_operator:
+            variables |= launch_variables(launch.argv, launch.namespace)
         try:
-            return read_template(source.name, source.read_text("utf-8"), variables)
+            return read_template(source.name, source.read_text("utf-8"), variables, KIND if by_operator else "Pod")
         except (OSError, UnicodeDecodeError) as error:
-            raise StartFailed(f"The pod template {source.name} cannot be read: {error}") from None
+            raise StartFailed(f"The template {source.name} cannot be read: {error}") from None
 
     def __repr__(self) -> str:
         return f"<Planner for namespace {self._settings.namespace}>"
@@ -170,12 +204,45 @@ class Planner:
 
 def _command(launch: Launch) -> KernelCommand:
     """What runs in the kernel's container."""
-    if not is_submission(launch.argv, launch.spec_env):
+    by_submit = is_submission(launch.argv, launch.spec_env)
+    if not by_submit and not is_application(launch.argv):
         return read_launch_command(launch.argv, launch.namespace, launch.language, launch.config)
-    [script] = render_argv(launch.argv[:1], launch.namespace, launch.argv[0])
-    folder = posixpath.join(posixpath.dirname(posixpath.dirname(script)), "scripts")
-    templates = tuple(posixpath.join(folder, name) for name in TEMPLATE_NAMES)
-    return KernelCommand((ENTRYPOINT,), templates, {} if is_launch_command(launch.argv) else None)
+    launcher: dict[str, str] | None = {} if is_launch_command(launch.argv) else None
+    if by_submit:
+        [script] = render_argv(launch.argv[:1], launch.namespace, launch.argv[0])
+        folder = posixpath.join(posixpath.dirname(posixpath.dirname(script)), "scripts")
+        templates = tuple(posixpath.join(folder, name) for name in TEMPLATE_NAMES)
+        return KernelCommand((ENTRYPOINT,), templates, launcher, MadeBy.SPARK_SUBMIT)
+    template = application_template(launch.argv, launch.namespace)
+    return KernelCommand((ENTRYPOINT,), (template,) if template else (), launcher, MadeBy.SPARK_OPERATOR)
+
+
+def _source(command: KernelCommand) -> Path | None:
+    """The operator's template."""
+    found = next((path for path in map(Path, command.templates) if path.is_file()), None)
+    if found is None and command.templates and command.made_by is MadeBy.SPARK_OPERATOR:
+        raise StartFailed(
+            f"The kernel spec has no {command.templates[0]}: of custom resources, this gateway makes only "
+            "SparkApplications, of that template"
+        )
+    return found
+
+
+def _names(launch: Launch) -> dict[str, str]:
+    """Values for names in braces."""
+    return launch.namespace | REPORTING_ARGUMENTS | {"connection_file": CONNECTION_PATH}
+
+
+def _pod(document: dict[str, Any]) -> dict[str, Any]:
+    return driver_pod(document) if document.get("kind") == KIND else document
+
+
+def _with_drivers_account(parameters: PodParameters, template: dict[str, Any]) -> PodParameters:
+    """A driver can do nothing without a token, so an account that the operator wrote brings its own."""
+    account = template["spec"].get("serviceAccountName")
+    if not account or account == parameters.service_account:
+        return parameters
+    return msgspec.structs.replace(parameters, service_account=account, mount_token=True)
 
 
 def _decided(parameters: PodParameters, pod_name: str) -> dict[str, str]:
@@ -189,10 +256,6 @@ def _decided(parameters: PodParameters, pod_name: str) -> dict[str, str]:
         "KERNEL_UID": str(parameters.uid),
         "KERNEL_GID": str(parameters.gid),
     } | ({"KERNEL_SERVICE_ACCOUNT_NAME": account} if account else {})
-
-
-def _first_file(paths: tuple[str, ...]) -> Path | None:
-    return next((path for path in map(Path, paths) if path.is_file()), None)
 
 
 def _patch(record: KernelRecord, launch: Launch) -> dict[str, Any]:

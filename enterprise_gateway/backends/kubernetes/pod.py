@@ -20,9 +20,10 @@ from enterprise_gateway.backends.base import Launch
 from enterprise_gateway.backends.kubernetes.launcher import PUBLIC_KEY_VARIABLES
 from enterprise_gateway.backends.kubernetes.merge import merge
 from enterprise_gateway.backends.kubernetes.names import label_value
-from enterprise_gateway.backends.kubernetes.objects import Metadata
+from enterprise_gateway.backends.kubernetes.objects import AGENT_CONTAINER, KERNEL_CONTAINER, Metadata
 from enterprise_gateway.backends.kubernetes.own_volumes import agent_mounts, kernel_mounts, own_volumes
 from enterprise_gateway.backends.kubernetes.parameters import PodParameters
+from enterprise_gateway.backends.kubernetes.spark_application import SparkApplication
 from enterprise_gateway.backends.kubernetes.spark_submit import Submission
 from enterprise_gateway.backends.report_key import ReportKey
 from enterprise_gateway.core import pods
@@ -32,9 +33,6 @@ from enterprise_gateway.core.records import ConnectionInfo, KernelRecord
 from enterprise_gateway.core.tls import make_identity
 from enterprise_gateway.errors import StartFailed
 from enterprise_gateway.wire.launcher import LOOPBACK
-
-KERNEL_CONTAINER: Final = "kernel"
-AGENT_CONTAINER: Final = "agent"
 
 APP_LABEL: Final = "app"
 APP: Final = "enterprise-gateway"
@@ -88,6 +86,8 @@ class PodPlan(msgspec.Struct, frozen=True, kw_only=True):
     report_key: ReportKey | None = None
     submission: Submission | None = None
     """Given, Spark creates the pod, of which this is the template; `launch.argv` is what Spark adds its words to."""
+    application: SparkApplication | None = None
+    """Given, the Spark operator has Spark do so."""
 
 
 def secret_name(kernel_id: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from enterprise_gateway.backends.base import Launch
+from enterprise_gateway.backends.kubernetes.objects import KERNEL_CONTAINER
 from enterprise_gateway.backends.kubernetes.parameters import PodParameters
 from enterprise_gateway.backends.kubernetes.quantities import parse_quantity
 from enterprise_gateway.core.launch import render_argv
@@ -168,6 +169,22 @@ def make_submission(
     )
 
 
+def extra_settings(launch: Launch) -> dict[str, str]:
+    """`KERNEL_EXTRA_SPARK_OPTS` as Spark's settings, for those who have no command line.
+
+    Raises:
+        Forbidden: the client asks for an option that is not for clients.
+        StartFailed: the kernel spec has options that are no settings.
+    """
+    settings: dict[str, str] = {}
+    for name, given in _pairs(_extra_options(launch, launch.env.get(EXTRA_OPTIONS, ""))):
+        setting, _, value = given.partition("=") if name == "--conf" else (_CLIENTS_OPTIONS.get(name, ""), "", given)
+        if not setting:
+            raise StartFailed(f"{EXTRA_OPTIONS} of the kernel spec: {name!r} has to be written as --conf here")
+        settings[setting] = value
+    return settings
+
+
 def failure_in_words(output: str) -> str:
     """What spark-submit's output says of its end: the API server's words where it has them, else the last cause."""
     if told := re.findall(r"Message: (.+?)\.? Received status:", output):
@@ -306,7 +323,7 @@ def _settings(parameters: PodParameters, pod_name: str, kernel_id: str, decided:
         "spark.kubernetes.namespace": parameters.namespace,
         "spark.kubernetes.submission.waitAppCompletion": "false",
         f"{driver}.pod.name": pod_name,
-        f"{driver}.podTemplateContainerName": "kernel",
+        f"{driver}.podTemplateContainerName": KERNEL_CONTAINER,
         f"{driver}.container.image": parameters.image,
         f"{executor}.container.image": decided["KERNEL_EXECUTOR_IMAGE"],
         f"{executor}.label.app": "enterprise-gateway",
@@ -318,17 +335,22 @@ def _settings(parameters: PodParameters, pod_name: str, kernel_id: str, decided:
     for kind, amounts in (("request", parameters.requests), ("limit", parameters.limits)):
         if "cpu" in amounts:
             settings[f"{driver}.{kind}.cores"] = amounts["cpu"]
-    return _confs(settings | _memory(parameters))
+    if memory := driver_memory(parameters):
+        settings["spark.driver.memory"], settings["spark.driver.memoryOverhead"] = memory
+    return _confs(settings)
 
 
-def _memory(parameters: PodParameters) -> dict[str, str]:
-    """Spark asks for the sum of the two, and limits the driver to it."""
+def driver_memory(parameters: PodParameters) -> tuple[str, str] | None:
+    """What was asked for, as the JVM's heap and what is beside it; None if nothing was.
+
+    Spark asks for the sum of the two, and limits the driver to it.
+    """
     wanted = parameters.limits.get("memory") or parameters.requests.get("memory")
     if not wanted:
-        return {}
+        return None
     whole = int(parse_quantity(wanted).value) // _MEBIBYTE
     beside = max(_LEAST_BESIDE_JVM, int(whole * _BESIDE_JVM))
-    return {"spark.driver.memory": f"{whole - beside}m", "spark.driver.memoryOverhead": f"{beside}m"}
+    return f"{whole - beside}m", f"{beside}m"
 
 
 def _confs(settings: Mapping[str, str]) -> list[str]:

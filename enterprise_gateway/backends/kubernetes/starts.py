@@ -8,9 +8,10 @@ Knows nothing of what becomes of kernels. Any number of starts at once, on one e
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,10 +21,10 @@ from enterprise_gateway.backends.base import Admission
 from enterprise_gateway.backends.kubernetes.answers import ApiError, ApiUnavailable
 from enterprise_gateway.backends.kubernetes.api import KubernetesApi
 from enterprise_gateway.backends.kubernetes.informer import Informer
+from enterprise_gateway.backends.kubernetes.makers import ByOperator, BySubmit, Maker
 from enterprise_gateway.backends.kubernetes.objects import Pod
 from enterprise_gateway.backends.kubernetes.paths import KERNEL_PODS, pod_path, pods_path, secrets_path
 from enterprise_gateway.backends.kubernetes.pod import PodPlan, make_pod, make_secret
-from enterprise_gateway.backends.kubernetes.spark_submit import Submission
 from enterprise_gateway.backends.kubernetes.submitter import Submitter
 from enterprise_gateway.backends.kubernetes.view import KernelView, kernel_id_of, read_record
 from enterprise_gateway.errors import BackendUnavailable, StartFailed
@@ -63,36 +64,48 @@ class PodStarts:
         """By pod name: the `created` of starts whose pod may exist although nobody could be told so."""
         self._unwanted: dict[str, Pod] = {}
         """By uid: pods of starts that failed, which could not be taken back yet."""
+        self._undone: set[Maker] = set()
+        """Those of starts that failed, which left something that could not be taken back yet."""
 
     async def start(self, plan: PodPlan, admit: Admission | None) -> bool:
         """Create what a kernel is made of. Returns and raises as `Backend.create`."""
-        if plan.submission is not None:
-            return await self._start_by_spark(plan, plan.submission, admit)
+        maker = self._maker(plan)
+        if maker is not None:
+            return await self._start_by(maker, plan, admit)
         pod = await self._create_pod(plan)
         return pod is not None and await self._complete(plan, pod, admit)
 
-    async def _start_by_spark(self, plan: PodPlan, submission: Submission, admit: Admission | None) -> bool:
-        """Have Spark create the pod, and give it the Secret without which it cannot start as soon as it is seen."""
+    def _maker(self, plan: PodPlan) -> Maker | None:
+        """Who makes the pod in our place."""
+        if plan.submission is not None:
+            return BySubmit(self._submitter, plan.submission, plan)
+        return ByOperator(self._api, plan.application, plan) if plan.application is not None else None
+
+    async def _start_by(self, maker: Maker, plan: PodPlan, admit: Admission | None) -> bool:
+        """Have the pod made, and give it the Secret without which it cannot start as soon as it is seen."""
         if plan.pod_name in self._watched[plan.namespace].objects:
             return False
-        public_key = plan.report_key.public if plan.report_key else ""
-        seconds = max(plan.record.deadline - time.time(), 0.0)
-        submit = asyncio.ensure_future(self._submitter.submit(submission, make_pod(plan), public_key, seconds))
+        making = asyncio.ensure_future(maker.make())
+        started = False
         try:
-            pod = await self._submitted_pod(plan, submit)
-            return pod is not None and await self._complete(plan, pod, admit, submit)
+            pod = await self._made_pod(plan, making)
+            if pod is not None:
+                started = await self._complete(plan, pod, admit, functools.partial(maker.settle, making))
+            return started
         finally:
-            submit.cancel()
-            await asyncio.wait({submit})
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+            if not started:
+                await asyncio.shield(self._tasks.spawn(self._undo(maker), f"undoing of {plan.pod_name}"))
 
-    async def _submitted_pod(self, plan: PodPlan, submit: asyncio.Future[None]) -> Pod | None:
-        """The pod that Spark makes, as soon as it is seen; None when it is another start's."""
+    async def _made_pod(self, plan: PodPlan, making: asyncio.Future[bool]) -> Pod | None:
+        """The pod, as soon as it is seen; None when it is another start's."""
         appeared = asyncio.ensure_future(self._appeared(plan))
         try:
-            news: set[asyncio.Future[Any]] = {appeared, submit}
+            news: set[asyncio.Future[Any]] = {appeared, making}
             await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
-            if submit.done():
-                submit.result()
+            if making.done() and not making.result():
+                return None
             pod = await asyncio.wait_for(appeared, ORDER_SECONDS)
         except BaseException as error:
             self._doubt(plan)
@@ -102,7 +115,10 @@ class PodStarts:
         finally:
             appeared.cancel()
         record = read_record(pod)
-        return pod if record is not None and record.created == plan.record.created else None
+        if record is None:
+            await self._withdraw(pod)
+            raise StartFailed("The kernel's pod was made without what the gateway's template says")
+        return pod if record.created == plan.record.created else None
 
     async def _appeared(self, plan: PodPlan) -> Pod:
         objects = self._watched[plan.namespace].objects
@@ -111,17 +127,21 @@ class PodStarts:
         return pod
 
     async def _complete(
-        self, plan: PodPlan, pod: Pod, admit: Admission | None, submit: asyncio.Future[None] | None = None
+        self,
+        plan: PodPlan,
+        pod: Pod,
+        admit: Admission | None,
+        settle: Callable[[Pod], Awaitable[None]] | None = None,
     ) -> bool:
-        """Give a new pod its Secret, if there is room for it, and wait until Spark is done with it, if it made it."""
+        """Give a new pod its Secret, if there is room for it, and settle what is left with whoever made it."""
         self._view.put(pod)
         try:
             if admit is not None:
                 await self._wait_for_place(plan, pod)
                 admit(self._view.created_before(pod))
             made = await self._create_secret(plan, pod)
-            if made and submit is not None:
-                await submit
+            if made and settle is not None:
+                await settle(pod)
             self._check_there(pod)
         except BaseException:
             await asyncio.shield(self._tasks.spawn(self._withdraw(pod), f"withdrawal of {pod.metadata.name}"))
@@ -146,6 +166,8 @@ class PodStarts:
         self._doubts = {name: created for name, created in self._doubts.items() if now - created < DOUBT_SECONDS}
         for pod in list(self._unwanted.values()):
             await self._withdraw(pod)
+        for maker in list(self._undone):
+            await self._undo(maker)
 
     async def _create_pod(self, plan: PodPlan) -> Pod | None:
         """The pod; None when there is one of its name."""
@@ -233,6 +255,12 @@ class PodStarts:
         except ApiError as error:  # without its Secret it ends by itself
             log.warning("The pod %s of a failed start stays: %s", pod.metadata.name, error.message)
         self._unwanted.pop(pod.metadata.uid, None)
+
+    async def _undo(self, maker: Maker) -> None:
+        """Take back what else there is of a start that has failed."""
+        self._undone.add(maker)
+        if await maker.undo():
+            self._undone.discard(maker)
 
     def __repr__(self) -> str:
         return f"<PodStarts {len(self._doubts)} in doubt, {len(self._unwanted)} unwanted>"

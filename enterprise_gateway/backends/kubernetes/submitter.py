@@ -90,6 +90,7 @@ async def _run(argv: list[str], env: dict[str, str], folder: str) -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
     log.debug("spark-submit said: %s", output)
     if code:
         log.warning("spark-submit ended with %s: %s", describe_exit(code), output)

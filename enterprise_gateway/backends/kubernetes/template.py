@@ -1,4 +1,4 @@
-"""Operators' pod templates: `kernel-pod.yaml` with `$name`, as in 2018, and today's `kernel-pod.yaml.j2`.
+"""Operators' templates: `kernel-pod.yaml` with `$name`, as in 2018, and today's `kernel-pod.yaml.j2` and others.
 
 A template is its operator's and trusted; the values put into it are a client's and are not. A value takes the place of
 a text or of a part of it, and nothing else. Reads no file. Pure.
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from enterprise_gateway.backends.kubernetes.jinja import render
 from enterprise_gateway.backends.kubernetes.parameters import GPU, PodParameters
-from enterprise_gateway.backends.kubernetes.template_yaml import LEFT_OUT, CannotFill, Fill, read_pod
+from enterprise_gateway.backends.kubernetes.template_yaml import LEFT_OUT, CannotFill, Fill, read_object
 from enterprise_gateway.core.pods import CONNECTION_PATH
 
 Variables: TypeAlias = Mapping[str, Any]
@@ -30,8 +30,8 @@ _TYPED = frozenset(
 """Names whose raw text in the environment is never used: they are there when `PodParameters` has them."""
 
 
-def read_template(name: str, text: str, variables: Variables) -> dict[str, Any]:
-    """The Pod that a template describes.
+def read_template(name: str, text: str, variables: Variables, kind: str = "Pod") -> dict[str, Any]:
+    """The Pod that a template describes, or an object of another kind.
 
     In `$name` (or `${name}`) templates a text that is nothing but a `kernel_…` name without a value is left out with
     its key; other unknown names stay as they are, since they may be a shell's.
@@ -40,14 +40,15 @@ def read_template(name: str, text: str, variables: Variables) -> dict[str, Any]:
         name: the template's file name: `.j2` at its end means Jinja2. Errors are about this name.
         text: what is in it.
         variables: `template_variables`.
+        kind: of the object.
 
     Raises:
-        StartFailed: it is broken, or not one Pod; names the line.
+        StartFailed: it is broken, or not one such object; names the line.
     """
     if name.endswith(".j2"):
         rendering = render(name, text, variables)
-        return read_pod(f"{name} (as rendered)", rendering.text, rendering.fill)
-    return read_pod(name, text, _dollar_fill(variables))
+        return read_object(f"{name} (as rendered)", rendering.text, rendering.fill, kind)
+    return read_object(name, text, _dollar_fill(variables), kind)
 
 
 def template_variables(

@@ -39,19 +39,20 @@ class _Broken(Exception):
         super().__init__(problem)
 
 
-def read_pod(name: str, text: str, fill: Fill) -> dict[str, Any]:
-    """The Pod in a template, with its texts filled in; keys without a value are left out.
+def read_object(name: str, text: str, fill: Fill, kind: str) -> dict[str, Any]:
+    """The object in a template, with its texts filled in; keys without a value are left out.
 
     Args:
         name: what to call the template in errors.
-        text: YAML; other documents than the Pod's must be empty.
+        text: YAML; other documents than the object's must be empty.
         fill: asked about every text that is a value, never about keys.
+        kind: of the object: a Pod or a SparkApplication.
 
     Raises:
-        StartFailed: it is not valid, not one Pod, or `fill` refused a text; names the line.
+        StartFailed: it is not valid, not one object of that kind, or `fill` refused a text; names the line.
     """
     try:
-        pods = list(_pods(text, fill))
+        objects = list(_objects(text, fill, kind))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
@@ -60,18 +61,18 @@ def read_pod(name: str, text: str, fill: Fill) -> dict[str, Any]:
         raise StartFailed(f"{name}: not valid YAML: {error}") from None
     except _Broken as error:
         raise StartFailed(f"{name}, line {error.line}: {error}") from None
-    if len(pods) != 1:
-        raise StartFailed(f"{name}: it must hold one Pod; it holds {len(pods)}")
-    return pods[0]
+    if len(objects) != 1:
+        raise StartFailed(f"{name}: it must hold one {kind}; it holds {len(objects)}")
+    return objects[0]
 
 
-def _pods(text: str, fill: Fill) -> Iterator[dict[str, Any]]:
+def _objects(text: str, fill: Fill, kind: str) -> Iterator[dict[str, Any]]:
     _check_depth(text)
     for node in yaml.compose_all(text, Loader=_LOADER):
         if node.tag != f"{_TAG}null":
-            pod = _Reader(fill).value(node)
-            _check_shape(node, pod)
-            yield pod
+            found = _Reader(fill).value(node)
+            _check_shape(node, found, kind)
+            yield found
 
 
 def _check_depth(text: str) -> None:
@@ -83,20 +84,28 @@ def _check_depth(text: str) -> None:
             raise _Broken(event, f"nested more than {MAX_DEPTH} levels deep")
 
 
-def _check_shape(node: yaml.Node, pod: Any) -> None:
-    if not isinstance(pod, dict) or "kind" not in pod:
+def _check_shape(node: yaml.Node, found: Any, kind: str) -> None:
+    if not isinstance(found, dict) or "kind" not in found:
         raise _Broken(node, "each document must be a Kubernetes object with a 'kind'")
-    if pod["kind"] != "Pod":
+    if found["kind"] != kind:
         raise _Broken(
             node,
-            f"a {pod['kind']} cannot be made for each kernel; only the Pod can. Create it once, and name it in the Pod",
+            f"a {found['kind']} cannot be made for each kernel; only the {kind} can. "
+            f"Create it once, and name it in the {kind}",
         )
-    spec = pod.get("spec")
+    if not isinstance(found.get("metadata", {}), dict):
+        raise _Broken(node, "metadata must be a mapping")
+    spec = found.get("spec")
+    if kind == "Pod":
+        _check_pod(node, spec)
+    elif not isinstance(spec, dict) or not all(isinstance(spec.get(part, {}), dict) for part in ("driver", "executor")):
+        raise _Broken(node, "spec must be a mapping, and spec.driver and spec.executor in it")
+
+
+def _check_pod(node: yaml.Node, spec: Any) -> None:
     containers = spec.get("containers") if isinstance(spec, dict) else None
     if not isinstance(containers, list) or not containers or not all(isinstance(each, dict) for each in containers):
         raise _Broken(node, "spec.containers must be a list of containers; the first is the kernel's")
-    if not isinstance(pod.get("metadata", {}), dict):
-        raise _Broken(node, "metadata must be a mapping")
 
 
 class _Reader:

@@ -10,6 +10,7 @@ Threads: IPython calls from its main thread; `Watch` is a thread while a cell ru
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ NAMES = frozenset({"spark", "sc", "sql"})
 START, FOLLOW = "_start_spark", "_follow_spark"
 """Names in a notebook, which nobody sees, of what a cell does first."""
 LOOK_SECONDS = 5.0
+CONNECT_TRIES = 10
 
 
 class SparkUnavailable(Exception):
@@ -80,6 +82,8 @@ class LazySpark(ast.NodeTransformer):
         values = {"spark": session, "sc": context, "sql": session.sql}
         self._given = {name: value for name, value in values.items() if name not in self._shell.user_ns}
         self._shell.user_ns.update(self._given)
+        if link := ui_link(context):
+            print(f"Spark UI: {link}")
         self.follow()
 
     def after(self, result: Any) -> None:
@@ -97,8 +101,10 @@ class LazySpark(ast.NodeTransformer):
         self._context = active_context()
         if self._context is None:
             return
+        persevere(self._context._gateway._gateway_client)
         try:
-            self._context.setJobGroup(self._group, f"Cell {self._shell.execution_count}", interruptOnCancel=True)
+            cell = len(self._shell.history_manager.input_hist_parsed) - 1
+            self._context.setJobGroup(self._group, f"Cell {cell}", interruptOnCancel=True)
         except Exception as error:
             print(f"Spark does not answer any more: {words(error)}", file=sys.stderr)
             self._context = None
@@ -158,6 +164,33 @@ def active_context() -> Any:
     """The context of this process; None while there is none."""
     pyspark = sys.modules.get("pyspark")
     return pyspark.SparkContext._active_spark_context if pyspark else None
+
+
+def ui_link(context: Any) -> str:
+    """Where a browser finds the context's UI; empty when the gateway has said nothing, or looks at another port."""
+    at = context.uiWebUrl or ""
+    return os.environ.get("SPARK_UI_URL", "") if at.endswith(":4040") else ""
+
+
+def persevere(client: Any) -> None:
+    """Have a py4j client connect again where Java closes a connection that was just made.
+
+    After an interrupt py4j asks Java to close the interrupted connection, and Java closes all that there are: also one
+    that was made since, as by a `finally` of pyspark's whose error would stand in the interrupt's place.
+    """
+    from py4j.protocol import Py4JNetworkError
+
+    if "_get_connection" in vars(client):
+        return
+    connect = client._get_connection
+
+    def connect_again() -> Any:
+        for _ in range(CONNECT_TRIES - 1):
+            with contextlib.suppress(Py4JNetworkError):
+                return connect()
+        return connect()
+
+    client._get_connection = connect_again
 
 
 def imported(module: ast.Module) -> set[str]:

@@ -142,10 +142,10 @@ def add_kernel(fake: FakeApi, record: KernelRecord, **status: Any) -> str:
     return name
 
 
-def run_pod(fake: FakeApi, name: str, ip: str = "10.0.0.5") -> None:
+def run_pod(fake: FakeApi, name: str, ip: str = "10.0.0.5", kernel: str = "kernel") -> None:
     """What a scheduler and a node do with a pod that has all it needs."""
     fake.schedule(name)
-    containers = [{"name": each, **RUNNING} for each in ("kernel", "agent")]
+    containers = [{"name": each, **RUNNING} for each in (kernel, "agent")]
     fake.set_pod_status(name, {"phase": "Running", "podIP": ip, "containerStatuses": containers})
 
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from observed_pods import (
     BEGIN,
+    FOLDER,
     PATIENCE,
     RUNS,
+    Captured,
     captured,
     event,
     pending,
@@ -78,6 +80,13 @@ def test_a_kernel_that_ended_beside_its_agent_has_ended(name: str, reason: str, 
     assert (now.phase, now.reason, now.exit_code, now.log_tail) == (Phase.ENDED, reason, exit_code, log_tail)
     assert now.failing is False, "the agent stays for its clients"
     assert now.ended <= end.created + 5
+
+
+def test_a_pod_that_the_spark_operator_made_is_read_by_its_own_name_of_the_kernels_container():
+    text = (FOLDER / "oom.json").read_text()
+    made = msgspec.json.decode(text.replace('"name": "kernel"', '"name": "spark-kubernetes-driver"'), type=Captured)
+    assert made.pod.kernel_container == "spark-kubernetes-driver"
+    assert made.at(20) == captured("oom").at(20)
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ from enterprise_gateway.backends.kubernetes.pod import (
     make_secret,
     read_supervisor,
 )
-from enterprise_gateway.backends.report_key import make_report_key
 from enterprise_gateway.backends.kubernetes.template import read_template, template_variables
+from enterprise_gateway.backends.report_key import make_report_key
 from enterprise_gateway.core.agents import AgentRules
 from enterprise_gateway.core.pods import PodAgentConfig
 from enterprise_gateway.core.records import ConnectionInfo, KernelRecord
@@ -206,7 +206,7 @@ def test_a_launchers_pod_has_both_halves_of_a_key_where_they_belong() -> None:
     assert secret["env.PUBLIC_KEY"] == secret["env.EG_PUBLIC_KEY"] == plan.report_key.public
     public = serialization.load_der_public_key(base64.b64decode(plan.report_key.public))
 
-    config = msgspec.json.decode(secret["agent.json"], type=PodAgentConfig)
+    config = msgspec.json.decode(secret["agent.json"], type=PodAgentConfig).agent
     assert config.launcher is not None
     private = serialization.load_pem_private_key(config.launcher.private_key.encode(), None)
     assert private.public_key() == public
@@ -218,7 +218,7 @@ def test_a_launchers_pod_has_both_halves_of_a_key_where_they_belong() -> None:
 
 def test_other_kernels_have_none() -> None:
     secret = make_secret(make_plan(), OWNER)["stringData"]
-    assert msgspec.json.decode(secret["agent.json"], type=PodAgentConfig).launcher is None
+    assert msgspec.json.decode(secret["agent.json"], type=PodAgentConfig).agent.launcher is None
     assert "env.PUBLIC_KEY" not in secret
 
 
