@@ -16,6 +16,7 @@ CLUSTER ?=
 BUILDER ?= $(shell command -v docker >/dev/null && docker version >/dev/null 2>&1 && echo docker build || echo buildah build)
 BUILD_ARGS = -f $(or $(3),etc/docker)/$(1)/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE)) $(4)
 ON_SPARK = --build-arg SPARK=$(HUB)/kernel-spark-py:$(TAG)
+ON_SCALA = --build-arg SCALA=$(HUB)/kernel-scala:$(TAG)
 build_image = $(if $(CLUSTER),$(CLUSTER) image $(2) . $(BUILD_ARGS),$(BUILDER) -t $(2) $(BUILD_ARGS) .)
 
 EG_CLIENT = $(VENV)/share/enterprise-gateway-3
@@ -76,10 +77,13 @@ images docker-images-kubernetes:  ## images of the gateway and of kernels, by do
 	$(call build_image,kernel-r,$(HUB)/kernel-r:$(TAG))
 	$(call build_image,kernel-scala,$(HUB)/kernel-scala:$(TAG))
 	$(call build_image,kernel-spark-py,$(HUB)/kernel-spark-py:$(TAG))
+	$(call build_image,kernel-spark-r,$(HUB)/kernel-spark-r:$(TAG),,$(ON_SPARK))
+	$(call build_image,kernel-spark-scala,$(HUB)/kernel-spark-scala:$(TAG),,$(ON_SCALA))
 	$(call build_image,gateway-spark,$(HUB)/enterprise-gateway-spark:$(TAG),,--build-arg GATEWAY=$(HUB)/enterprise-gateway:$(TAG) $(ON_SPARK))
 
 test-images:  ## images that only tests need
 	$(call build_image,launchers,$(HUB)/launchers:$(TAG),tests/cluster/images)
+	$(call build_image,launchers-scala,$(HUB)/launchers-scala:$(TAG),tests/cluster/images,$(ON_SCALA))
 	$(call build_image,launchers-spark,$(HUB)/launchers-spark:$(TAG),tests/cluster/images,$(ON_SPARK))
 
 lock: $(BIN)/python  ## new pins from the ranges in pyproject.toml
