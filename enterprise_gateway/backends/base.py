@@ -37,6 +37,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """The kernel spec's own variables as it spells them: in `env`, what clients chose may have gone into them."""
     language: str
     """The kernel spec's language."""
+    custom_resource: bool
+    """Whether the kernel spec asks for a custom resource, of which somebody else makes the kernel."""
     secrets: KernelSecrets
     rules: AgentRules
 

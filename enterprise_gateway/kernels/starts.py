@@ -104,6 +104,7 @@ class _Start:
             wishes=dict(self.env),
             spec_env=self.spec.env,
             language=self.spec.language,
+            custom_resource=self.spec.placement.served_by is not self.spec.placement.backend,
             secrets=secrets,
             rules=msgspec.structs.replace(self.rules.agent, start_timeout=record.deadline - record.created),
         )

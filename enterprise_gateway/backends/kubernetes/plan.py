@@ -205,6 +205,11 @@ class Planner:
 def _command(launch: Launch) -> KernelCommand:
     """What runs in the kernel's container."""
     by_submit = is_submission(launch.argv, launch.spec_env)
+    if launch.custom_resource and not is_application(launch.argv):
+        raise StartFailed(
+            "The kernel spec asks for a custom resource, so argv must be EG's launch_custom_resource.py, "
+            "or a Spark application and its arguments: local:///…"
+        )
     if not by_submit and not is_application(launch.argv):
         return read_launch_command(launch.argv, launch.namespace, launch.language, launch.config)
     launcher: dict[str, str] | None = {} if is_launch_command(launch.argv) else None

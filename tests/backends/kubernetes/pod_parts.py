@@ -50,6 +50,7 @@ def make_launch(**changes: Any) -> Launch:
         "wishes": {},
         "spec_env": {},
         "language": "python",
+        "custom_resource": False,
         "secrets": KEYS.secrets(KEYS.newest_id, KERNEL),
         "rules": AgentRules(start_timeout=60.0),
     }

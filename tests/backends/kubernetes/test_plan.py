@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backend_parts import settings
 from plan_parts import HOSTILE, plan
-from pod_parts import KERNEL, KEYS
+from pod_parts import KERNEL, KEYS, make_launch, make_record
 
 from enterprise_gateway.backends.kubernetes.objects import Metadata
+from enterprise_gateway.backends.kubernetes.plan import Planner
 from enterprise_gateway.backends.kubernetes.pod import make_pod, make_secret
-from enterprise_gateway.backends.kubernetes.policy import parse_policy
+from enterprise_gateway.backends.kubernetes.policy import PodPolicy, parse_policy
 from enterprise_gateway.errors import Forbidden, GatewayError, StartFailed
 
 STOCK = ("python", "{resource_dir}/scripts/launch_kubernetes.py", "--RemoteProcessProxy.kernel-id", "{kernel_id}")
@@ -249,3 +251,9 @@ def test_no_secret_is_in_the_pod() -> None:
     secrets = KEYS.secrets(KEYS.newest_id, KERNEL)
     for secret in ("hunter2", *(each.reveal() for each in (secrets.token, secrets.hmac_key, secrets.tls_seed))):
         assert secret not in text
+
+
+def test_a_custom_resource_of_an_ordinary_command_is_refused_with_what_to_write() -> None:
+    launch = make_launch(custom_resource=True)
+    with pytest.raises(StartFailed, match=r"custom resource, so argv must be .*local:///"):
+        Planner(settings("notebooks"), PodPolicy()).plan(make_record(), launch)

@@ -60,6 +60,7 @@ def new_launch(record: KernelRecord, *flags: str, **rules: Any) -> Launch:
         wishes={},
         spec_env={},
         language="python",
+        custom_resource=False,
         secrets=KEYS.secrets(record.key_id, record.kernel_id),
         rules=AgentRules(**{**no_restart, **rules}),
     )
