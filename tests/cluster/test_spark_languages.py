@@ -232,9 +232,11 @@ def test_an_image_that_cannot_be_pulled_is_named_in_the_cell_that_waits(spark: D
 @LANGUAGES
 def test_a_quota_is_named_in_the_cell_that_waits(spark: Deployed, language: Language) -> None:
     kernel_id = start(spark, language.spec)
-    used = len(spark.namespace.list("pods"))
+    full = len(spark.replicas()) + 1
+    # What other tests have deleted would make room on its way out.
+    eventually(lambda: len(spark.namespace.list("pods")) == full, SPARK_SECONDS)
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
-    spark.namespace.apply({**quota, "spec": {"hard": {"pods": str(used)}}})
+    spark.namespace.apply({**quota, "spec": {"hard": {"pods": str(full)}}})
     try:
         assert_told(Kernel(spark, kernel_id, language), "exceeded quota: few")
     finally:
