@@ -215,7 +215,7 @@ def test_the_private_key_is_the_agents_alone(gateway: Outside, kernel_id: str) -
     secret = secret_of(gateway, kernel_id)
     assert [key for key, value in secret.items() if "BEGIN PRIVATE KEY" in value] == ["agent.json", "tls.pem"]
     pod = gateway.pod(kernel_id)["metadata"]["name"]
-    key = json.loads(secret["agent.json"])["launcher"]["private_key"].splitlines()[1]
+    key = json.loads(secret["agent.json"])["agent"]["launcher"]["private_key"].splitlines()[1]
     assert readable(gateway.namespace, pod, {"public": secret["env.PUBLIC_KEY"], "private": key}, "kernel") == {
         "public": ["cmdline", "environ"]
     }

@@ -8,40 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.channels import Channels, ClosedByServerError, Execution
-from support.cluster import Namespace, Object
+from support import spark as spark_kernels
+from support.channels import Channels
+from support.cluster import Namespace
 from support.deployed import Deployed
 from support.rest import answer_of
+from support.spark import (
+    NO_JOBS,
+    SHUFFLE,
+    SPARK_SECONDS,
+    WAIT_FOR_EXECUTORS,
+    executors,
+    interrupted,
+    left_of,
+    result,
+    result_after_a_gateways_death,
+    run,
+)
+from support.spark import SMALL as SMALL_EXECUTORS
 from support.wait import eventually
 
 pytestmark = pytest.mark.cluster
 
 SPEC = "spark_python_kubernetes"
-SMALL = (
-    "--conf spark.executor.memory=512m --conf spark.kubernetes.executor.request.cores=100m "
-    "--conf spark.driver.memory=512m --conf spark.dynamicAllocation.executorIdleTimeout=300s "
-    "--conf spark.dynamicAllocation.maxExecutors=2"
-)
-"""KERNEL_EXTRA_SPARK_OPTS with which two executors fit on a small node, and stay."""
-SPARK_SECONDS = 180.0
-"""What executors may take to come and go here."""
-SHUFFLE = "print(spark.range(1000, numPartitions=4).repartition(4).selectExpr('sum(id)').first()[0])"
-WAIT_FOR_EXECUTORS = """
-import time
-for _ in range(600):
-    if len(sc._jsc.sc().statusTracker().getExecutorInfos()) == 3: break
-    time.sleep(0.1)
-"""
-ENDLESS = """
-import threading, time
-
-def tell():
-    while not sc.statusTracker().getActiveJobsIds(): time.sleep(0.05)
-    print("a job runs", flush=True)
-
-threading.Thread(target=tell).start()
-sc.parallelize(range(2), 2).map(lambda _: time.sleep(600)).count()
-"""
+SMALL = f"{SMALL_EXECUTORS} --conf spark.driver.memory=512m"
+"""KERNEL_EXTRA_SPARK_OPTS with which a driver and two executors fit on a small node, and stay."""
 INTERRUPTED_OFTEN = """
 import os, signal, threading, time
 
@@ -98,38 +89,8 @@ def kernel_id(spark: Deployed) -> Iterator[str]:
     spark.rest.delete(f"/api/kernels/{kernel_id}")
 
 
-def start(spark: Deployed, options: str = SMALL, **env: str) -> str:
-    kernel_id = spark.rest.start_kernel(SPEC, env={"KERNEL_EXTRA_SPARK_OPTS": options, **env})
-    eventually(lambda: state(spark, kernel_id) != "starting", SPARK_SECONDS)
-    return kernel_id
-
-
-def state(spark: Deployed, kernel_id: str) -> str:
-    return str(answer_of(spark.rest.get(f"/api/kernels/{kernel_id}"))["execution_state"])
-
-
-def run(spark: Deployed, kernel_id: str, code: str) -> Execution:
-    with Channels.of(spark, kernel_id, deadline=SPARK_SECONDS) as channels:
-        return channels.execute(code)
-
-
-def result(execution: Execution) -> str:
-    """What a cell that worked printed on stdout."""
-    assert execution.reply["status"] == "ok", execution.reply
-    printed = [m["content"]["text"] for m in execution.of("stream") if m["content"]["name"] == "stdout"]
-    return "".join(printed).strip()
-
-
-def executors(spark: Deployed, kernel_id: str) -> list[Object]:
-    """The pods of a kernel's executors that have not ended."""
-    pods = spark.namespace.list("pods", f"component=worker,kernel_id={kernel_id}")
-    return [pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
-
-
-def left_of(spark: Deployed, kernel_id: str) -> set[str]:
-    """Everything in the namespace that belongs to a Spark kernel."""
-    kinds = ("pods", "configmaps", "services", "secrets")
-    return {name for kind in kinds for name in spark.namespace.names(kind) if kernel_id in name or "spark-exec" in name}
+def start(spark: Deployed, options: str = SMALL) -> str:
+    return spark_kernels.start(spark, SPEC, options)
 
 
 class TestSession:
@@ -163,14 +124,8 @@ class TestSession:
 
     def test_an_interrupt_cancels_the_cells_jobs_and_keeps_the_session(self, spark: Deployed, kernel_id: str) -> None:
         before = result(run(spark, kernel_id, "kept = 1; print(sc.applicationId)"))
-        with Channels.of(spark, kernel_id, deadline=SPARK_SECONDS) as channels:
-            request = channels.send_code(ENDLESS)
-            channels.recv_until(lambda message: "a job runs" in message["content"].get("text", ""))
-            assert spark.rest.post(f"/api/kernels/{kernel_id}/interrupt").status_code == 204
-            reply = channels.recv_execution(request).reply
-        assert reply["ename"] == "KeyboardInterrupt", reply
-        jobs = "import time\nwhile sc.statusTracker().getActiveJobsIds(): time.sleep(0.1)\nprint('none')"
-        assert result(run(spark, kernel_id, jobs)) == "none"
+        assert interrupted(spark, kernel_id)["ename"] == "KeyboardInterrupt"
+        assert result(run(spark, kernel_id, NO_JOBS)) == "none"
         assert result(run(spark, kernel_id, "print(kept, sc.applicationId)")) == f"1 {before}"
         assert result(run(spark, kernel_id, SHUFFLE)) == "499500"
 
@@ -183,18 +138,8 @@ class TestSession:
     def test_a_result_arrives_although_the_gateway_was_killed_during_the_job(
         self, spark: Deployed, kernel_id: str
     ) -> None:
-        slow = "sc.parallelize(range(2), 2).map(lambda _: time.sleep(15)).count(); print('still there')"
-        channels = Channels.of(spark, kernel_id, session_id="stays")
-        request = channels.send_code(slow)
-        eventually(lambda: state(spark, kernel_id) == "busy")
-        for name in spark.replicas():
-            spark.kill_replica(name)
-        with pytest.raises((ClosedByServerError, OSError)):
-            channels.recv_execution(request)
-        channels.drop()
-        spark.until_rolled_out()
-        with eventually(lambda: reconnected(spark, kernel_id)) as again:
-            assert "still there" in "".join(m["content"].get("text", "") for m in until_reply(again, request))
+        slow = "import time; sc.parallelize(range(2), 2).map(lambda _: time.sleep(15)).count(); print('still there')"
+        assert "still there" in result_after_a_gateways_death(spark, kernel_id, slow)
 
     def test_a_restart_begins_another_application_in_the_same_pod(self, spark: Deployed, kernel_id: str) -> None:
         before = result(run(spark, kernel_id, "kept = 1; print(sc.applicationId)"))
@@ -210,25 +155,6 @@ class TestSession:
         assert left_of(spark, kernel_id)
         spark.rest.shut_down(kernel_id)
         eventually(lambda: left_of(spark, kernel_id) == set(), SPARK_SECONDS)
-
-
-def reconnected(spark: Deployed, kernel_id: str) -> Channels | None:
-    try:
-        return Channels.of(spark, kernel_id, session_id="stays", deadline=SPARK_SECONDS)
-    except Exception:  # noqa: BLE001 - whatever a service without replicas answers
-        return None
-
-
-def until_reply(channels: Channels, request: str) -> list[dict[str, Any]]:
-    """Everything that comes up to a request's reply and idle, which may come before what was printed."""
-    awaited = {"execute_reply", "idle"}
-    messages = []
-    while awaited:
-        message = channels.recv()
-        if message["parent_header"].get("msg_id") == request:
-            messages.append(message)
-            awaited -= {message["msg_type"], message["content"].get("execution_state")}
-    return messages
 
 
 def test_an_idle_notebook_gives_its_executors_back(spark: Deployed) -> None:
