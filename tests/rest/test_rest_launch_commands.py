@@ -34,7 +34,7 @@ RUDE = """\
 import socket, subprocess, sys
 host, port = sys.argv[sys.argv.index("--response-address") + 1].split(":")
 peers = [socket.create_connection((host, int(port))) for _ in range(20)]
-for each in peers[:5]:
+for each in peers[-5:]:
     each.sendall(b"nonsense")
     each.shutdown(socket.SHUT_WR)
 sys.exit(subprocess.call([sys.executable, *sys.argv[1:]]))
