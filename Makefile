@@ -94,6 +94,7 @@ lock: $(BIN)/python  ## new pins from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml $(COMPILE) -c $(LOCK)/dev.txt -o $(LOCK)/gateway.txt
 	$(BIN)/uv pip compile $(COMPILE) -c $(LOCK)/dev.txt --group run -o $(LOCK)/kernel-py.txt
 	$(BIN)/uv pip compile $(COMPILE) -c $(LOCK)/dev.txt --group run --group spark -o $(LOCK)/kernel-spark-py.txt
+	$(BIN)/uv pip compile $(COMPILE) --group spark-r -o $(LOCK)/kernel-spark-r.txt
 
 clean:  ## everything made here
 	rm -rf $(VENV) dist site test-artifacts tests/node/node_modules

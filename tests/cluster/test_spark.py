@@ -19,6 +19,7 @@ from support.spark import (
     SPARK_SECONDS,
     WAIT_FOR_EXECUTORS,
     executors,
+    full_quota,
     interrupted,
     left_of,
     result,
@@ -177,13 +178,8 @@ class TestTrouble:
 
     def test_a_quota_is_named_in_the_cell_that_waits(self, spark: Deployed) -> None:
         kernel_id = start(spark)
-        used = len(spark.namespace.list("pods"))
-        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
-        spark.namespace.apply({**quota, "spec": {"hard": {"pods": str(used)}}})
-        try:
+        with full_quota(spark, "few"):
             assert_told(spark, kernel_id, "exceeded quota: few")
-        finally:
-            spark.namespace.kubectl("delete", "resourcequota", "few")
 
     def test_options_that_make_no_sense_end_the_start_with_a_word_about_them(self, spark: Deployed) -> None:
         answer = spark.rest.post("/api/kernels", json={"name": SPEC, "env": {"KERNEL_EXTRA_SPARK_OPTS": "--nosuch 1"}})

@@ -21,6 +21,7 @@ from support.spark import (
     SPARK_SECONDS,
     WAIT_FOR_EXECUTORS,
     executors,
+    full_quota,
     interrupted,
     left_of,
     result,
@@ -174,13 +175,8 @@ class TestTrouble:
     """What is refused is told in the answer to the start, and nothing is left."""
 
     def test_a_quota_is_named_in_the_clusters_words(self, spark: Deployed) -> None:
-        used = len(spark.namespace.list("pods"))
-        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
-        spark.namespace.apply({**quota, "spec": {"hard": {"pods": str(used)}}})
-        try:
+        with full_quota(spark, "few"):
             answer = spark.rest.post("/api/kernels", json={"name": SPEC, "env": FEW_CPUS})
-        finally:
-            spark.namespace.kubectl("delete", "resourcequota", "few")
         assert answer.status_code == 500
         assert "exceeded quota: few" in json.dumps(answer.json())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -109,6 +111,19 @@ def executors(spark: Deployed, kernel_id: str) -> list[Object]:
     """The pods of a kernel's executors that have not ended."""
     pods = spark.namespace.list("pods", f"component=worker,kernel_id={kernel_id}")
     return [pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
+
+
+@contextmanager
+def full_quota(spark: Deployed, name: str) -> Iterator[None]:
+    """The namespace takes no other pod; what is on its way out would make room, so it is waited for."""
+    eventually(lambda: not any("deletionTimestamp" in pod["metadata"] for pod in spark.namespace.list("pods")))
+    pods = str(len(spark.namespace.list("pods")))
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": {"pods": pods}}}
+    spark.namespace.apply(quota)
+    try:
+        yield
+    finally:
+        spark.namespace.kubectl("delete", "resourcequota", name)
 
 
 def left_of(spark: Deployed, kernel_id: str) -> set[str]:
