@@ -74,6 +74,7 @@ _PLAIN: Final[dict[str, Any]] = {
         "spark.dynamicAllocation.executorIdleTimeout": "60s",
         "spark.dynamicAllocation.minExecutors": "0",
         "spark.dynamicAllocation.maxExecutors": "4",
+        "spark.executor.maxNumFailures": "1000000",
         "spark.ui.showConsoleProgress": "false",
     },
     "imagePullPolicy": "IfNotPresent",
