@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,37 +38,30 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
-class JupyterServer:
-    """`jupyter server --gateway-url=…`; has the `url`, `ws_url`, `token` and `rest` that a gateway has."""
+class StockServer:
+    """A server of Jupyter's in a process of its own; has the `url`, `ws_url`, `token` and `rest` that a gateway has."""
 
-    def __init__(self, gateway: Gateway, **environment: str) -> None:
+    def __init__(self, command: Sequence[str], ready: re.Pattern[str], **environment: str) -> None:
+        """Starts `command` in an empty folder; `ready` finds in its log where it listens."""
         self.token = new_token()
         self._home = Path(tempfile.mkdtemp(prefix="jp-", dir="/tmp"))
         (self._home / "work").mkdir()
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "jupyter_server", f"--gateway-url={gateway.url}", "--allow-root"),
-                *("--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=18888"),
-                f"--ServerApp.root_dir={self._home / 'work'}",
-                "--GatewayClient.gateway_retry_interval=0.2",
-            ],
-            env=clean_environment(
-                self._home,
-                JUPYTER_TOKEN=self.token,
-                JUPYTER_GATEWAY_AUTH_TOKEN=gateway.token,
-                **environment,
-            ),
+            command,
+            env=clean_environment(self._home, JUPYTER_TOKEN=self.token, **environment),
+            cwd=self._home / "work",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
         assert self._process.stdout is not None
         self._log = LogReader(self._process.stdout)
+        self._ready = ready
         self.url = ""
 
     def __enter__(self) -> Self:
         try:
-            self.url = self._log.wait_for(READY, DEADLINE).group(1)
+            self.url = self._log.wait_for(self._ready, DEADLINE).group(1)
             # It says so a moment before it listens.
             eventually(self._answers, DEADLINE)
         except BaseException:
@@ -104,3 +98,19 @@ class JupyterServer:
     @property
     def log(self) -> str:
         return self._log.text
+
+
+class JupyterServer(StockServer):
+    """`jupyter server --gateway-url=…`."""
+
+    def __init__(self, gateway: Gateway, **environment: str) -> None:
+        super().__init__(
+            [
+                *(sys.executable, "-m", "jupyter_server", f"--gateway-url={gateway.url}", "--allow-root"),
+                *("--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=18888"),
+                "--GatewayClient.gateway_retry_interval=0.2",
+            ],
+            READY,
+            JUPYTER_GATEWAY_AUTH_TOKEN=gateway.token,
+            **environment,
+        )

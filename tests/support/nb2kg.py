@@ -7,21 +7,12 @@ those of our development environment, so it has an environment of its own.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import venv
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-import requests
-from support.gateway import new_token
-from support.jupyter import clean_environment
-from support.log import LogReader
-from support.rest import Rest
-from support.wait import eventually
+from support.jupyter import StockServer
 
 READY = re.compile(r"Jupyter Notebook is running at:\s+\[[^]]*\] (http://[\w.:]+)/")
 DEADLINE = 60.0
@@ -45,66 +36,18 @@ def installed() -> Path:
     return python
 
 
-class NotebookServer:
-    """`jupyter notebook` with NB2KG; has the `url`, `ws_url`, `token` and `rest` that a gateway has."""
+class NotebookServer(StockServer):
+    """`jupyter notebook` with NB2KG, which its environment tells where the gateway is."""
 
     def __init__(self, **environment: str) -> None:
-        self.token = new_token()
-        self._home = Path(tempfile.mkdtemp(prefix="nb-", dir="/tmp"))
-        (self._home / "work").mkdir()
-        self._process = subprocess.Popen(
+        super().__init__(
             [
                 *(str(installed()), "-m", "notebook", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=18898"),
-                f"--notebook-dir={self._home / 'work'}",
                 "--NotebookApp.nbserver_extensions=nb2kg=True",
                 "--NotebookApp.session_manager_class=nb2kg.managers.SessionManager",
                 "--NotebookApp.kernel_manager_class=nb2kg.managers.RemoteKernelManager",
                 "--NotebookApp.kernel_spec_manager_class=nb2kg.managers.RemoteKernelSpecManager",
             ],
-            env=clean_environment(self._home, JUPYTER_TOKEN=self.token, **environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            READY,
+            **environment,
         )
-        assert self._process.stdout is not None
-        self._log = LogReader(self._process.stdout)
-        self.url = ""
-
-    def __enter__(self) -> Self:
-        try:
-            self.url = self._log.wait_for(READY, DEADLINE).group(1)
-            eventually(self._answers, DEADLINE)
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
-
-    def _answers(self) -> bool:
-        try:
-            return self.rest.get("/api").ok
-        except requests.ConnectionError:
-            return False
-
-    def _end(self) -> None:
-        # SIGTERM makes it shut down its kernels on the gateway, which must be the test's own decision.
-        self._process.kill()
-        self._process.wait(DEADLINE)
-        self._log.close()
-        shutil.rmtree(self._home, ignore_errors=True)
-
-    @property
-    def ws_url(self) -> str:
-        return "ws" + self.url.removeprefix("http")
-
-    @property
-    def rest(self) -> Rest:
-        return Rest(self.url, self.token)
-
-    @property
-    def log(self) -> str:
-        return self._log.text
