@@ -20,6 +20,7 @@ ON_SCALA = --build-arg SCALA=$(HUB)/kernel-scala:$(TAG)
 build_image = $(if $(CLUSTER),$(CLUSTER) image $(2) . $(BUILD_ARGS),$(BUILDER) -t $(2) $(BUILD_ARGS) .)
 
 EG_CLIENT = $(VENV)/share/enterprise-gateway-3
+NB2KG = $(VENV)/share/nb2kg
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-browser cluster-test check docs bench bench-cluster bdist kernelspecs image-puller images docker-images-kubernetes test-images lock clean
@@ -30,7 +31,7 @@ help:  ## this list
 run: $(VENV)/.run  ## the gateway on 127.0.0.1:8888 with local kernels
 	exec $(BIN)/jupyter-enterprisegateway
 
-test: $(VENV)/.dev $(EG_CLIENT)  ## all tests that need neither a cluster nor a browser
+test: $(VENV)/.dev $(EG_CLIENT) $(NB2KG)  ## all tests that need neither a cluster nor a browser
 	$(BIN)/pytest
 
 test-browser: $(VENV)/.dev $(VENV)/.browser  ## JupyterLab in a real browser; installs chromium where it is missing
@@ -105,6 +106,10 @@ $(BIN)/python:
 
 $(EG_CLIENT): $(LOCK)/enterprise-gateway-3.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $@ -r $<
+	touch $@
+
+$(NB2KG): tests/clients/nb2kg-requirements.txt | $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -c 'from support.nb2kg import installed; installed()'
 	touch $@
 
 $(VENV)/.%: $(LOCK)/%.txt pyproject.toml | $(BIN)/python
