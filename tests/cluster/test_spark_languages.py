@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.channels import Channels
+from support.channels import Channels, Execution
 from support.cluster import Namespace
 from support.deployed import Deployed
 from support.rest import answer_of
@@ -83,6 +82,9 @@ SCALA = Language(
     forever='println("running"); Thread.sleep(600000)',
 )
 
+WAITING = "Waiting for a Spark session to start..."
+"""What Toree prints in front of a cell's own words while Spark starts."""
+
 
 @pytest.fixture(scope="module")
 def spark(cluster: str) -> Iterator[Deployed]:  # noqa: ARG001 - there must be one
@@ -102,15 +104,15 @@ class Kernel:
     language: Language
 
     def prints(self, code: str) -> str:
-        """The first line that a cell prints on stdout; Toree may send it behind the cell's end."""
+        """The first line that a cell prints on stdout; Toree may send it in pieces, and behind the cell's end."""
         with Channels.of(self.spark, self.kernel_id, deadline=SPARK_SECONDS) as channels:
             execution = channels.recv_execution(request := channels.send_code(code))
             assert execution.reply["status"] == "ok", execution.reply
-            while not (lines := [m["content"]["text"] for m in execution.of("stream") if is_line(m["content"])]):
+            while not (printed := stdout_of(execution).removeprefix(WAITING).lstrip()).endswith("\n"):
                 message = channels.recv()
                 if message["parent_header"].get("msg_id") == request:
                     execution.messages.append(message)
-        return str(lines[0]).strip()
+        return printed.splitlines()[0].strip()
 
     def runs(self, code: str) -> str:
         """A cell's status."""
@@ -203,8 +205,9 @@ class TestSession:
         eventually(lambda: left_of(kernel.spark, kernel.kernel_id) == set(), SPARK_SECONDS)
 
 
-def is_line(content: dict[str, Any]) -> bool:
-    return content["name"] == "stdout" and content["text"].endswith("\n")
+def stdout_of(execution: Execution) -> str:
+    """What has come of it so far."""
+    return "".join(m["content"]["text"] for m in execution.of("stream") if m["content"]["name"] == "stdout")
 
 
 LANGUAGES = pytest.mark.parametrize("language", [R, SCALA], ids=lambda language: language.spec)
