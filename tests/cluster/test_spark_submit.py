@@ -130,7 +130,7 @@ class TestSession:
         eventually(lambda: left_of(spark, kernel_id) == set(), SPARK_SECONDS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def launched(spark: Deployed) -> Iterator[str]:
     """A kernel behind the launcher of gateway_provisioners."""
     kernel_id = start(spark, RUN_SPEC, f"{SMALL} --num-executors 1", KERNEL_USERNAME="bob", **FEW_CPUS)
@@ -195,12 +195,3 @@ class TestTrouble:
         answer = spark.rest.post("/api/kernels", json={"name": SPEC, "env": {"KERNEL_EXTRA_SPARK_OPTS": options}})
         assert answer.status_code == 403
         assert "spark.kubernetes.driver.secrets.enterprise-gateway" in json.dumps(answer.json())
-
-
-def test_a_culled_kernel_leaves_nothing(spark: Deployed) -> None:
-    spark.set_env(EG_CULL_IDLE_TIMEOUT="15", EG_CULL_CONNECTED="True")
-    kernel_id = start(spark, SPEC, **FEW_CPUS)
-    assert result(run(spark, kernel_id, SHUFFLE)) == "499500"
-    assert left_of(spark, kernel_id)
-    eventually(lambda: left_of(spark, kernel_id) == set(), SPARK_SECONDS)
-    assert "culled" in json.dumps(spark.rest.get(f"/api/kernels/{kernel_id}").json())
