@@ -153,7 +153,7 @@ class TestRunScript:
     def test_interrupts_keep_state_and_a_restart_clears_it(self, spark: Deployed, launched: str) -> None:
         result(run(spark, launched, "kept = 1"))
         assert self.interrupted_in_the_end(spark, launched)["status"] == "error"
-        assert result(run(spark, launched, f"{NO_JOBS}\nprint(kept)")).split() == ["none", "1"]
+        assert result(run(spark, launched, f"sc.cancelAllJobs()\n{NO_JOBS}\nprint(kept)")).split() == ["none", "1"]
         answer_of(spark.rest.post(f"/api/kernels/{launched}/restart"))
         assert run(spark, launched, "kept").reply["ename"] == "NameError"
         assert result(run(spark, launched, SHUFFLE)) == "499500"
