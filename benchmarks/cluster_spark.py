@@ -8,6 +8,8 @@ from statistics import median
 from typing import Any
 
 from support.channels import Channels
+from support.cluster import Namespace
+from support.deployed import Deployed
 
 from benchmarks.cluster_bench import ClusterBench
 from benchmarks.report import Row
@@ -51,16 +53,22 @@ def spark(bench: ClusterBench) -> list[Row]:
 
 def kernel(bench: ClusterBench) -> float:
     """Seconds from POST until the job's reply."""
+    kernel_id, seconds = first_result(bench.deployed, SPEC, {"KERNEL_EXTRA_SPARK_OPTS": OPTIONS})
+    bench.delete_kernels([kernel_id])
+    wait_until_gone(bench.namespace, "component=worker")
+    return seconds
+
+
+def first_result(deployed: Deployed, spec: str, env: dict[str, str]) -> tuple[str, float]:
+    """A new kernel's id, and the seconds from POST until the job's reply."""
     began = time.perf_counter()
-    kernel_id = bench.deployed.rest.start_kernel(SPEC, env={"KERNEL_EXTRA_SPARK_OPTS": OPTIONS})
-    with Channels.of(bench.deployed, kernel_id, deadline=DEADLINE) as channels:
+    kernel_id = deployed.rest.start_kernel(spec, env=env)
+    with Channels.of(deployed, kernel_id, deadline=DEADLINE) as channels:
         execution = channels.execute(JOB)
     seconds = time.perf_counter() - began
     if execution.reply["status"] != "ok":
         raise RuntimeError(f"the job failed: {execution.text}")
-    bench.delete_kernels([kernel_id])
-    wait_until_gone(bench, "component=worker")
-    return seconds
+    return kernel_id, seconds
 
 
 def bare_driver(bench: ClusterBench) -> float:
@@ -76,12 +84,12 @@ def bare_driver(bench: ClusterBench) -> float:
     if phase != "Succeeded":
         raise RuntimeError(f"a bare driver failed: {bench.namespace.logs(name)}")
     bench.namespace.kubectl("delete", "pod", name)
-    wait_until_gone(bench, "component=worker")
+    wait_until_gone(bench.namespace, "component=worker")
     return seconds
 
 
-def wait_until_gone(bench: ClusterBench, selector: str) -> None:
-    while bench.namespace.names("pods", selector):
+def wait_until_gone(namespace: Namespace, selector: str) -> None:
+    while namespace.names("pods", selector):
         time.sleep(LOOK_EVERY)
 
 

@@ -6,13 +6,12 @@ import secrets
 import time
 from statistics import median
 
-from support.channels import Channels
-from support.cluster import KERNELS, Namespace
-from support.deployed import REPLICAS, Deployed
+from support.cluster import KERNELS
+from support.deployed import REPLICAS, Deployed, deployment
 
 from benchmarks import processes
 from benchmarks.cluster_bench import HERE, ClusterBench, pids_of
-from benchmarks.cluster_spark import BARE_JOB, DEADLINE, IMAGE, JOB, LOOK_EVERY
+from benchmarks.cluster_spark import BARE_JOB, IMAGE, first_result, wait_until_gone
 from benchmarks.report import Row
 
 SPEC = "spark_python_kubernetes_cluster"
@@ -62,9 +61,7 @@ MANY = 4
 
 def spark_submit(bench: ClusterBench) -> list[Row]:
     """Bare spark-submits and kernels by turns, then some kernels at once."""
-    with Namespace() as namespace:
-        deployed = Deployed(namespace, HERE / "deployment_spark_submit")
-        deployed.apply()
+    with deployment(HERE / "deployment_spark_submit") as deployed:
         return [start_row(deployed, 1 if bench.quick else 3), memory_row(deployed)]
 
 
@@ -103,13 +100,7 @@ def gateway_memory(deployed: Deployed) -> float:
 
 def kernel(deployed: Deployed) -> float:
     """Seconds from POST until the job's reply."""
-    began = time.perf_counter()
-    kernel_id = deployed.rest.start_kernel(SPEC, env=KERNEL_ENV)
-    with Channels.of(deployed, kernel_id, deadline=DEADLINE) as channels:
-        execution = channels.execute(JOB)
-    seconds = time.perf_counter() - began
-    if execution.reply["status"] != "ok":
-        raise RuntimeError(f"the job failed: {execution.text}")
+    _, seconds = first_result(deployed, SPEC, KERNEL_ENV)
     delete_kernels(deployed)
     return seconds
 
@@ -129,7 +120,7 @@ def bare_submit(deployed: Deployed) -> float:
     if namespace.get("pod", name)["status"]["phase"] != "Succeeded":
         raise RuntimeError(f"a bare driver failed: {namespace.logs(name)}")
     namespace.kubectl("delete", "pod", name)
-    wait_until_gone(deployed, "component=worker")
+    wait_until_gone(deployed.namespace, "component=worker")
     return seconds
 
 
@@ -137,9 +128,4 @@ def delete_kernels(deployed: Deployed) -> None:
     for each in deployed.rest.get("/api/kernels").json():
         deployed.rest.delete(f"/api/kernels/{each['id']}")
     for selector in (KERNELS, "component=worker"):
-        wait_until_gone(deployed, selector)
-
-
-def wait_until_gone(deployed: Deployed, selector: str) -> None:
-    while deployed.namespace.names("pods", selector):
-        time.sleep(LOOK_EVERY)
+        wait_until_gone(deployed.namespace, selector)

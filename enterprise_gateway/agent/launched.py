@@ -19,9 +19,9 @@ from enterprise_gateway.agent.reports import ReportPort
 from enterprise_gateway.agent.supervised import SupervisedProcess, Supervisor
 from enterprise_gateway.aio import Tasks
 from enterprise_gateway.core.agents import LauncherConfig
-from enterprise_gateway.core.records import ConnectionInfo
+from enterprise_gateway.core.records import LOOPBACK, ConnectionInfo
 from enterprise_gateway.errors import ProtocolError
-from enterprise_gateway.wire.launcher import LOOPBACK, LauncherReport, decode_report, encode_signal
+from enterprise_gateway.wire.launcher import LauncherReport, decode_report, encode_signal
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import asyncio
 from typing import cast
 
 from enterprise_gateway.agent.connection import Connection
+from enterprise_gateway.core.records import LOOPBACK
 from enterprise_gateway.wire import http1
 
-LOOPBACK = "127.0.0.1"
 CONNECT_SECONDS = 5.0
 
 

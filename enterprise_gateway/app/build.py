@@ -24,6 +24,7 @@ from enterprise_gateway.core.environment import EnvironmentSources, build_enviro
 from enterprise_gateway.core.keys import MasterKeys
 from enterprise_gateway.core.launch import render_argv
 from enterprise_gateway.core.lifecycle import RestartPolicy
+from enterprise_gateway.core.records import LOOPBACK
 from enterprise_gateway.core.secret import Secret
 from enterprise_gateway.core.tokens import TokenTable, token_from
 from enterprise_gateway.core.warm import Recipe
@@ -36,7 +37,6 @@ from enterprise_gateway.web.channels import ChannelsRoute
 from enterprise_gateway.web.identity import Guard
 from enterprise_gateway.web.server import HttpRules
 from enterprise_gateway.web.spark_ui import SparkUiRoute
-from enterprise_gateway.wire.launcher import LOOPBACK
 
 log = logging.getLogger(__name__)
 

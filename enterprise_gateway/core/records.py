@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import msgspec
 
+LOOPBACK = "127.0.0.1"
+
 
 class SessionRecord(msgspec.Struct, frozen=True):
     """A Jupyter session: a document that uses the kernel. Stored with the kernel's record."""
@@ -115,7 +117,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     control_port: int
     hb_port: int
     key: str
-    ip: str = "127.0.0.1"
+    ip: str = LOOPBACK
     transport: str = "tcp"
     signature_scheme: str = "hmac-sha256"
     kernel_name: str = ""

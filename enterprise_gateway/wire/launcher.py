@@ -23,7 +23,6 @@ from enterprise_gateway.wire.kernel import Signer
 MAX_REPORT = 64 * 1024
 """Bytes; a report has about 1,500."""
 VERSION = 1
-LOOPBACK = "127.0.0.1"
 
 Unseal: TypeAlias = Callable[[bytes, bytes], bytes]
 """The text of `conn_info`, from the bytes of `key` and of `conn_info`; raises ValueError if they are for another."""
@@ -37,7 +36,7 @@ class LauncherReport(msgspec.Struct, frozen=True, kw_only=True):
 
     kernel_id: str
     connection: ConnectionInfo
-    """With the loopback for an address: launchers say 0.0.0.0, and are where their report comes from."""
+    """But for the address: launchers say 0.0.0.0, and are where their report comes from."""
     comm_port: int | None
     """Where it takes signals for its kernel, if it does."""
 
@@ -105,7 +104,6 @@ def _connection(info: _Info) -> ConnectionInfo:
         control_port=info.control_port,
         hb_port=info.hb_port,
         key=info.key,
-        ip=LOOPBACK,
         signature_scheme=info.signature_scheme,
     )
 

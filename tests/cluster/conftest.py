@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.cluster import Namespace, kubeconfig, kubectl, node_address
-from support.deployed import Deployed
+from support.deployed import Deployed, deployment
 from support.gateway import Gateway, StartGateway
 
 ROOT = Path(__file__).parents[2]
@@ -40,9 +40,7 @@ def namespace(cluster: str) -> Iterator[Namespace]:  # noqa: ARG001 - there must
 @pytest.fixture(scope="session")
 def deployed(cluster: str) -> Iterator[Deployed]:  # noqa: ARG001 - there must be one
     """The shipped deployment, shared: a test may kill replicas, and ends the kernels it starts."""
-    with Namespace() as namespace:
-        deployed = Deployed(namespace)
-        deployed.apply()
+    with deployment() as deployed:
         yield deployed
 
 

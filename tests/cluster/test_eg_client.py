@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.cluster import Namespace
-from support.deployed import Deployed
+from support.deployed import Deployed, deployment
 from support.eg_client import PYTHON, SCALA, Cells, Life, R, Scenarios, live
 from support.spark import SMALL, left_of
 from support.wait import eventually
@@ -46,9 +45,7 @@ SPARK = [
 @pytest.fixture(scope="module")
 def with_spark(cluster: str) -> Iterator[Deployed]:  # noqa: ARG001 - there must be one
     """A deployment of this module's own, with what Spark needs."""
-    with Namespace() as namespace:
-        deployed = Deployed(namespace, Path(__file__).parent / "spark")
-        deployed.apply()
+    with deployment(Path(__file__).parent / "spark") as deployed:
         yield deployed
 
 

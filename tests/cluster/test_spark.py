@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from support import spark as spark_kernels
 from support.channels import Channels
-from support.cluster import Namespace
-from support.deployed import Deployed
-from support.rest import answer_of
+from support.deployed import Deployed, deployment
 from support.spark import (
     NO_JOBS,
     SHUFFLE,
     SPARK_SECONDS,
     WAIT_FOR_EXECUTORS,
+    assert_restarts_in_place,
     executors,
     full_quota,
     interrupted,
@@ -76,9 +75,7 @@ def ask(method, path, body=None):
 @pytest.fixture(scope="module")
 def spark(cluster: str) -> Iterator[Deployed]:  # noqa: ARG001 - there must be one
     """A deployment of this module's own, with what Spark needs."""
-    with Namespace() as namespace:
-        deployed = Deployed(namespace, Path(__file__).parent / "spark")
-        deployed.apply()
+    with deployment(Path(__file__).parent / "spark") as deployed:
         yield deployed
 
 
@@ -143,13 +140,9 @@ class TestSession:
         assert "still there" in result_after_a_gateways_death(spark, kernel_id, slow)
 
     def test_a_restart_begins_another_application_in_the_same_pod(self, spark: Deployed, kernel_id: str) -> None:
-        before = result(run(spark, kernel_id, "kept = 1; print(sc.applicationId)"))
-        uid = spark.namespace.kernel_pod(kernel_id)["metadata"]["uid"]
-        answer_of(spark.rest.post(f"/api/kernels/{kernel_id}/restart"))
-        assert run(spark, kernel_id, "kept").reply["ename"] == "NameError"
-        assert result(run(spark, kernel_id, f"{WAIT_FOR_EXECUTORS}\n{SHUFFLE}")) == "499500"
+        before = result(run(spark, kernel_id, "print(sc.applicationId)"))
+        assert_restarts_in_place(spark, kernel_id)
         assert result(run(spark, kernel_id, "print(sc.applicationId)")) != before
-        assert spark.namespace.kernel_pod(kernel_id)["metadata"]["uid"] == uid
         eventually(lambda: len(executors(spark, kernel_id)) == 2, SPARK_SECONDS)
 
     def test_a_deleted_kernel_leaves_nothing(self, spark: Deployed, kernel_id: str) -> None:

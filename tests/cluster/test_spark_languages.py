@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.channels import Channels, Execution
-from support.cluster import Namespace
-from support.deployed import Deployed
+from support.deployed import Deployed, deployment
 from support.rest import answer_of
 from support.spark import SMALL, SPARK_SECONDS, executors, left_of, start
 from support.wait import eventually
@@ -89,9 +88,7 @@ WAITING = "Waiting for a Spark session to start..."
 @pytest.fixture(scope="module")
 def spark(cluster: str) -> Iterator[Deployed]:  # noqa: ARG001 - there must be one
     """A deployment of this module's own, with what Spark needs."""
-    with Namespace() as namespace:
-        deployed = Deployed(namespace, Path(__file__).parent / "spark")
-        deployed.apply()
+    with deployment(Path(__file__).parent / "spark") as deployed:
         yield deployed
 
 

@@ -18,6 +18,7 @@ from support.spark import (
     SMALL,
     SPARK_SECONDS,
     WAIT_FOR_EXECUTORS,
+    assert_restarts_in_place,
     executors,
     full_quota,
     interrupted,
@@ -119,12 +120,7 @@ class TestSession:
         assert result(run(spark, kernel_id, "print(kept, sc.applicationId)")) == f"1 {before}"
 
     def test_a_restart_begins_the_application_anew_in_the_same_pod(self, spark: Deployed, kernel_id: str) -> None:
-        result(run(spark, kernel_id, "kept = 1"))
-        uid = spark.namespace.kernel_pod(kernel_id)["metadata"]["uid"]
-        answer_of(spark.rest.post(f"/api/kernels/{kernel_id}/restart"))
-        assert run(spark, kernel_id, "kept").reply["ename"] == "NameError"
-        assert result(run(spark, kernel_id, f"{WAIT_FOR_EXECUTORS}\n{SHUFFLE}")) == "499500"
-        assert spark.namespace.kernel_pod(kernel_id)["metadata"]["uid"] == uid
+        assert_restarts_in_place(spark, kernel_id)
 
     def test_a_deleted_kernel_leaves_nothing(self, spark: Deployed, kernel_id: str) -> None:
         assert f"kernel-{kernel_id}" in spark.namespace.names(RESOURCE)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from support.channels import Channels
-from support.cluster import Namespace
-from support.deployed import Deployed
+from support.deployed import Deployed, deployment
 from support.rest import answer_of
 from support.spark import (
     ENDLESS,
@@ -20,6 +19,7 @@ from support.spark import (
     SMALL,
     SPARK_SECONDS,
     WAIT_FOR_EXECUTORS,
+    assert_restarts_in_place,
     executors,
     full_quota,
     interrupted,
@@ -47,9 +47,7 @@ PROCESSES = (
 @pytest.fixture(scope="module")
 def spark(cluster: str) -> Iterator[Deployed]:  # noqa: ARG001 - there must be one
     """A deployment of this module's own, whose gateway has a Spark beside it."""
-    with Namespace() as namespace:
-        deployed = Deployed(namespace, Path(__file__).parent / "spark_submit")
-        deployed.apply()
+    with deployment(Path(__file__).parent / "spark_submit") as deployed:
         yield deployed
 
 
@@ -109,12 +107,7 @@ class TestSession:
         assert "still there" in result_after_a_gateways_death(spark, kernel_id, slow)
 
     def test_a_restart_begins_the_application_anew_in_the_same_pod(self, spark: Deployed, kernel_id: str) -> None:
-        result(run(spark, kernel_id, "kept = 1"))
-        uid = spark.namespace.kernel_pod(kernel_id)["metadata"]["uid"]
-        answer_of(spark.rest.post(f"/api/kernels/{kernel_id}/restart"))
-        assert run(spark, kernel_id, "kept").reply["ename"] == "NameError"
-        assert result(run(spark, kernel_id, f"{WAIT_FOR_EXECUTORS}\n{SHUFFLE}")) == "499500"
-        assert spark.namespace.kernel_pod(kernel_id)["metadata"]["uid"] == uid
+        assert_restarts_in_place(spark, kernel_id)
 
     def test_a_driver_that_dies_says_why_and_starts_again(self, spark: Deployed, kernel_id: str) -> None:
         with Channels.of(spark, kernel_id, deadline=SPARK_SECONDS) as channels:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,15 @@ class Deployed:
     def _address(self, name: str) -> str:
         pod: dict[str, Any] = self.namespace.get("pod", name)
         return str(pod["status"]["podIP"])
+
+
+@contextmanager
+def deployment(kustomization: Path = HERE) -> Iterator[Deployed]:
+    """A deployment in a fresh namespace, which is deleted with all that is in it."""
+    with Namespace() as namespace:
+        deployed = Deployed(namespace, kustomization)
+        deployed.apply()
+        yield deployed
 
 
 def render(kustomization: Path, namespace: str) -> str:

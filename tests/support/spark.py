@@ -73,6 +73,16 @@ def interrupted(spark: Deployed, kernel_id: str) -> dict[str, Any]:
         return channels.recv_execution(request).reply
 
 
+def assert_restarts_in_place(spark: Deployed, kernel_id: str) -> None:
+    """A restart clears state, keeps the pod, and gets new executors."""
+    result(run(spark, kernel_id, "kept = 1"))
+    uid = spark.namespace.kernel_pod(kernel_id)["metadata"]["uid"]
+    answer_of(spark.rest.post(f"/api/kernels/{kernel_id}/restart"))
+    assert run(spark, kernel_id, "kept").reply["ename"] == "NameError"
+    assert result(run(spark, kernel_id, f"{WAIT_FOR_EXECUTORS}\n{SHUFFLE}")) == "499500"
+    assert spark.namespace.kernel_pod(kernel_id)["metadata"]["uid"] == uid
+
+
 def result_after_a_gateways_death(spark: Deployed, kernel_id: str, code: str) -> str:
     """What a cell printed for a client that comes back, although all replicas were killed while the cell ran."""
     channels = Channels.of(spark, kernel_id, session_id="stays")

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from enterprise_gateway.core import pods
 from enterprise_gateway.core.launch import is_launch_command, render_argv
+from enterprise_gateway.core.records import LOOPBACK
 from enterprise_gateway.errors import StartFailed
 
 STOCK_SCRIPT: Final = "launch_kubernetes.py"
@@ -26,7 +27,7 @@ BOOTSTRAP: Final = "/usr/local/bin/bootstrap-kernel.sh"
 PUBLIC_KEY_VARIABLES: Final = ("PUBLIC_KEY", "EG_PUBLIC_KEY")
 """Where a launcher finds what it seals its report with; the second name is the one that older images read."""
 
-_RESPONSE_ADDRESS = f"127.0.0.1:{pods.RESPONSE_PORT}"
+_RESPONSE_ADDRESS = f"{LOOPBACK}:{pods.RESPONSE_PORT}"
 _ANY_PORT = "0..0"  # nobody outside of the pod connects to them
 _REPORTING: Final = {
     "RESPONSE_ADDRESS": _RESPONSE_ADDRESS,

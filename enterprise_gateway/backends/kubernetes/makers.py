@@ -16,9 +16,9 @@ import msgspec
 from enterprise_gateway.backends.kubernetes.answers import ApiError, ApiUnavailable
 from enterprise_gateway.backends.kubernetes.api import KubernetesApi
 from enterprise_gateway.backends.kubernetes.objects import Application, Pod
-from enterprise_gateway.backends.kubernetes.paths import applications_path
+from enterprise_gateway.backends.kubernetes.paths import OPERATOR_GROUP, OPERATOR_VERSION, applications_path
 from enterprise_gateway.backends.kubernetes.pod import RECORD_ANNOTATION, PodPlan, make_pod
-from enterprise_gateway.backends.kubernetes.spark_application import GROUP, VERSION, SparkApplication
+from enterprise_gateway.backends.kubernetes.spark_application import SparkApplication
 from enterprise_gateway.backends.kubernetes.spark_submit import Submission, failure_in_words
 from enterprise_gateway.backends.kubernetes.submitter import Submitter
 from enterprise_gateway.backends.kubernetes.wording import shortened, with_detail
@@ -177,7 +177,7 @@ def _remaining(plan: PodPlan) -> float:
 def _refusal(error: ApiError) -> str:
     if error.status == HTTP_NOT_FOUND:
         return (
-            f"The Spark operator is missing: this cluster knows no SparkApplication ({GROUP}/{VERSION}). "
-            "Its administrator has to install it"
+            "The Spark operator is missing: this cluster knows no SparkApplication "
+            f"({OPERATOR_GROUP}/{OPERATOR_VERSION}). Its administrator has to install it"
         )
     return f"Kubernetes refused the kernel's SparkApplication: {error.message}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enterprise_gateway.backends.kubernetes.objects import Metadata
 
 KERNEL_PODS = {"labelSelector": "app=enterprise-gateway,component=kernel"}
+OPERATOR_GROUP, OPERATOR_VERSION, APPLICATIONS = "sparkoperator.k8s.io", "v1beta2", "sparkapplications"
 POD_EVENTS = {"fieldSelector": "involvedObject.kind=Pod"}
 
 
@@ -25,7 +26,7 @@ def events_path(namespace: str) -> str:
 
 def applications_path(namespace: str) -> str:
     """The collection of SparkApplications."""
-    return f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{namespace}/sparkapplications"
+    return f"/apis/{OPERATOR_GROUP}/{OPERATOR_VERSION}/namespaces/{namespace}/{APPLICATIONS}"
 
 
 def pod_path(metadata: Metadata) -> str:

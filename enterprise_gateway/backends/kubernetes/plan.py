@@ -145,10 +145,9 @@ class Planner:
         self, launch: Launch, parameters: PodParameters, pod_name: str, decided: dict[str, str]
     ) -> Submission:
         server = urlsplit(self._settings.api_server)
+        host = server.hostname or ""
         address = {
-            "KUBERNETES_SERVICE_HOST": f"[{server.hostname}]"
-            if ":" in (server.hostname or "")
-            else server.hostname or "",
+            "KUBERNETES_SERVICE_HOST": f"[{host}]" if ":" in host else host,
             "KUBERNETES_SERVICE_PORT": str(server.port or 443),
         }
         return make_submission(
@@ -204,13 +203,13 @@ class Planner:
 
 def _command(launch: Launch) -> KernelCommand:
     """What runs in the kernel's container."""
-    by_submit = is_submission(launch.argv, launch.spec_env)
-    if launch.custom_resource and not is_application(launch.argv):
+    by_submit, by_operator = is_submission(launch.argv, launch.spec_env), is_application(launch.argv)
+    if launch.custom_resource and not by_operator:
         raise StartFailed(
             "The kernel spec asks for a custom resource, so argv must be EG's launch_custom_resource.py, "
             "or a Spark application and its arguments: local:///…"
         )
-    if not by_submit and not is_application(launch.argv):
+    if not by_submit and not by_operator:
         return read_launch_command(launch.argv, launch.namespace, launch.language, launch.config)
     launcher: dict[str, str] | None = {} if is_launch_command(launch.argv) else None
     if by_submit:

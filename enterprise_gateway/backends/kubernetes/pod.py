@@ -29,10 +29,9 @@ from enterprise_gateway.backends.report_key import ReportKey
 from enterprise_gateway.core import pods
 from enterprise_gateway.core.agents import AgentConfig, AgentRules, KernelProcessConfig, LauncherConfig
 from enterprise_gateway.core.launch import render_argv
-from enterprise_gateway.core.records import ConnectionInfo, KernelRecord
+from enterprise_gateway.core.records import LOOPBACK, ConnectionInfo, KernelRecord
 from enterprise_gateway.core.tls import make_identity
 from enterprise_gateway.errors import StartFailed
-from enterprise_gateway.wire.launcher import LOOPBACK
 
 APP_LABEL: Final = "app"
 APP: Final = "enterprise-gateway"

@@ -28,14 +28,13 @@ from enterprise_gateway.backends.kubernetes.launcher import (
 from enterprise_gateway.backends.kubernetes.merge import merge
 from enterprise_gateway.backends.kubernetes.objects import DRIVER_CONTAINER
 from enterprise_gateway.backends.kubernetes.parameters import PodParameters
+from enterprise_gateway.backends.kubernetes.paths import APPLICATIONS, OPERATOR_GROUP, OPERATOR_VERSION
 from enterprise_gateway.backends.kubernetes.spark_submit import EXECUTOR_POD, driver_memory, extra_settings
 from enterprise_gateway.core.launch import render_argv
 from enterprise_gateway.errors import StartFailed
 
-GROUP: Final = "sparkoperator.k8s.io"
-VERSION: Final = "v1beta2"
 KIND: Final = "SparkApplication"
-TEMPLATE_NAME: Final = f"{GROUP}-{VERSION}.yaml.j2"
+TEMPLATE_NAME: Final = f"{OPERATOR_GROUP}-{OPERATOR_VERSION}.yaml.j2"
 """As EG names it; it is in the script's folder."""
 
 _SCRIPT = "launch_custom_resource.py"
@@ -152,9 +151,9 @@ def application_env(kernel_id: str) -> dict[str, str]:
     """What EG told a kernel about its resource."""
     return {
         "KERNEL_RESOURCE_NAME": f"kernel-{kernel_id}",
-        "KERNEL_CRD_GROUP": GROUP,
-        "KERNEL_CRD_VERSION": VERSION,
-        "KERNEL_CRD_PLURAL": "sparkapplications",
+        "KERNEL_CRD_GROUP": OPERATOR_GROUP,
+        "KERNEL_CRD_VERSION": OPERATOR_VERSION,
+        "KERNEL_CRD_PLURAL": APPLICATIONS,
     }
 
 
@@ -266,7 +265,7 @@ def make_application(document: Mapping[str, Any], launch: Launch, parameters: Po
         "driver": _sizes(parameters),
     }
     resource = {
-        "apiVersion": f"{GROUP}/{VERSION}",
+        "apiVersion": f"{OPERATOR_GROUP}/{OPERATOR_VERSION}",
         "kind": KIND,
         "metadata": {"name": launch.env["KERNEL_RESOURCE_NAME"]},
         "spec": _merged(_merged(defaults, spec), decided),

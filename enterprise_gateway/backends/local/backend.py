@@ -29,6 +29,7 @@ from enterprise_gateway.config.ports import PortRange
 from enterprise_gateway.core.agents import AgentConfig, KernelProcessConfig, LauncherConfig
 from enterprise_gateway.core.launch import is_launch_command, render_argv
 from enterprise_gateway.core.records import (
+    LOOPBACK,
     ConnectionInfo,
     KernelRecord,
     ObservedKernel,
@@ -36,7 +37,6 @@ from enterprise_gateway.core.records import (
     UnixEndpoint,
 )
 from enterprise_gateway.errors import BackendUnavailable, KernelNotFound, StartFailed
-from enterprise_gateway.wire.launcher import LOOPBACK
 
 log = logging.getLogger(__name__)
 
